@@ -1,0 +1,261 @@
+"""From a recipe and a seed to a finished run, and from a model to its numbers by the paper's rules."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+
+from aae_utils import data, evaluation
+from aae_utils.data import ImageData
+from aae_utils.models import in_chunks
+from aae_utils.priors import UNLABELLED, LabelledPrior
+from aae_utils.recipes import Recipe, build_model
+from aae_utils.runs import (
+    PARTIAL,
+    Run,
+    RunError,
+    find_run,
+    load_run,
+    rounded_weights,
+    run_folder,
+    save_run,
+)
+from aae_utils.training import Monitor, Trainer, TrainingSet
+
+Splits = dict[str, ImageData]
+
+
+def best_device() -> torch.device:
+    """The fastest device of this machine: cuda, then mps, then cpu."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def train_recipe(
+    recipe: Recipe,
+    seed: int = 0,
+    root: Path | None = None,
+    device: torch.device | str | None = None,
+    progress: bool | None = None,
+    checkpoint_seconds: float = 60.0,
+) -> Run:
+    """Train a recipe to a finished run, or return the run if it is there already.
+
+    An interrupted training continues from its newest checkpoint. RunError when another process trains the
+    same run, when the folder holds another recipe, or when the result cannot be written.
+    """
+    folder = run_folder(recipe, seed, root)
+    work = folder.with_name(folder.name + PARTIAL)
+    try:
+        work.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(work.with_name("." + folder.name + ".lock"), timeout=0)
+        with lock:
+            if folder.exists():
+                return _same_recipe(load_run(folder), recipe)
+            return _train(recipe, seed, folder, work, device, progress, checkpoint_seconds)
+    except Timeout:
+        raise RunError(f"Another process is training {folder}: wait for it or end it.") from None
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written ({error.strerror or error}).") from error
+
+
+def _train(
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    work: Path,
+    device: torch.device | str | None,
+    progress: bool | None,
+    checkpoint_seconds: float,
+) -> Run:
+    device = torch.device(device or best_device())
+    _claim(work, recipe, seed)
+    splits = load_splits(recipe, device)
+    trainer = make_trainer(recipe, splits, seed, device)
+    monitor = make_monitor(recipe, splits["validation"])
+    model = trainer.fit(monitor, work, checkpoint_seconds, progress)
+    weights = rounded_weights(model, recipe.keep)
+    # the numbers are those of the weights that are shipped
+    model.load_state_dict({k: v.to(device) for k, v in weights.items()}, strict=False)
+    results = evaluate_model(recipe, model, splits)
+    run = save_run(folder, recipe, seed, splits["train"].dim, weights, trainer.history.rows, results)
+    shutil.rmtree(work, ignore_errors=True)
+    return run
+
+
+def _claim(work: Path, recipe: Recipe, seed: int) -> None:
+    """Mark a folder of checkpoints as this recipe's; RunError when it is another's."""
+    note = work / "recipe.json"
+    mine = json.dumps({"recipe": recipe.to_json(), "seed": seed}, indent=1)
+    work.mkdir(exist_ok=True)
+    if note.exists() and note.read_text() != mine:
+        raise RunError(
+            f"{work} holds an interrupted training with other settings: delete it, or give the"
+            " command that began it."
+        )
+    note.write_text(mine)
+
+
+def _same_recipe(run: Run, recipe: Recipe) -> Run:
+    if run.recipe.to_json() != recipe.to_json():
+        raise RunError(
+            f"{run.folder} holds a run with other settings: move it away or choose another --root."
+        )
+    return run
+
+
+def load_splits(recipe: Recipe, device: torch.device | str = "cpu") -> Splits:
+    """The images that a recipe uses: `train` (its pool), `validation` and `test`, standardized if it asks."""
+    settings = recipe.data
+    names = {"train": settings.pool, "validation": "validation", "test": "test"}
+    splits = {
+        key: data.load(settings.dataset, split, device=device) for key, split in names.items()
+    }
+    if settings.images is not None:
+        splits = {
+            key: split.subset(torch.arange(min(settings.images, len(split)), device=device))
+            for key, split in splits.items()
+        }
+    if settings.standardize:
+        standardizer = data.Standardizer.fit(splits["train"].images)
+        splits = {
+            key: ImageData(standardizer(split.images), split.labels, split.shape)
+            for key, split in splits.items()
+        }
+    return splits
+
+
+def make_training_set(recipe: Recipe, pool: ImageData, seed: int) -> TrainingSet:
+    """Hide the labels that a recipe does not show, and set the labelled images apart."""
+    labels = recipe.data.labels
+    if labels is None:
+        return TrainingSet(pool.images, torch.full_like(pool.labels, UNLABELLED))
+    if labels == "all":
+        return TrainingSet(pool.images, pool.labels, pool.images, pool.labels)
+    chosen = data.balanced_subset(pool.labels, int(labels), seed).to(pool.images.device)
+    visible = torch.full_like(pool.labels, UNLABELLED)
+    visible[chosen] = pool.labels[chosen]
+    labelled = TrainingSet(
+        pool.images, visible, pool.images[chosen], pool.labels[chosen]
+    )
+    if recipe.model.variant != "classifier":
+        return labelled
+    # the baseline sees the labelled images alone, so an epoch is a pass over them
+    return TrainingSet(pool.images[chosen], pool.labels[chosen], pool.images[chosen], pool.labels[chosen])
+
+
+def make_trainer(
+    recipe: Recipe, splits: Splits, seed: int, device: torch.device | str = "cpu"
+) -> Trainer:
+    """A trainer for a recipe: the seed fixes labels, initial weights, shuffling and noise."""
+    training_set = make_training_set(recipe, splits["train"], seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(recipe.model, splits["train"].dim)
+    return Trainer(model.to(device), training_set, recipe.training, seed)
+
+
+def make_monitor(recipe: Recipe, validation: ImageData) -> Monitor:
+    """The numbers to follow during training, from validation images alone."""
+    measure = _MEASURES[recipe.model.variant]
+
+    def monitor(model: nn.Module) -> dict[str, float]:
+        few = validation.subset(torch.arange(min(2000, len(validation)), device=validation.images.device))
+        splits = {"test": validation, "validation": validation, "few": few}
+        return {
+            f"validation_{name}": value for name, value in measure(recipe, model, splits, True).items()
+        }
+
+    return monitor
+
+
+@torch.no_grad()
+def evaluate_model(recipe: Recipe, model: nn.Module, splits: Splits) -> dict[str, float]:
+    """The numbers that a model reaches on the test images, by the paper's rule for its section."""
+    return _MEASURES[recipe.model.variant](recipe, model.eval(), splits, False)
+
+
+def evaluate_run(run: Run, device: torch.device | str | None = None) -> dict[str, float]:
+    """Compute a run's numbers again, from its weights."""
+    device = torch.device(device or best_device())
+    return evaluate_model(run.recipe, run.model(device), load_splits(run.recipe, device))
+
+
+def test_codes(model: Any, images: Tensor, seed: int = 0) -> Tensor:
+    """Codes `(N, dim)` of images `(N, D)`; a stochastic posterior draws one code each, fixed by the seed."""
+    generator = torch.Generator(images.device).manual_seed(seed)
+    return in_chunks(lambda x: model.encode(x, generator), images)
+
+
+def _matching(
+    recipe: Recipe, model: Any, splits: Splits, quick: bool
+) -> dict[str, float]:
+    """How far q(z) is from p(z), beside the distance of two samples of p(z); and the reconstruction error."""
+    images = splits["few" if quick else "test"].images
+    codes = test_codes(model, images)
+    generator = torch.Generator(codes.device).manual_seed(0)
+    sample = model.prior.sample(len(codes), generator, codes.device)
+    numbers = {
+        "sliced_wasserstein": evaluation.sliced_wasserstein(codes, sample, generator=generator)
+    }
+    if recipe.model.variant == "supervised":
+        decode: Callable[[Tensor], Tensor] = lambda z: model.decode(z, splits["test"].labels)  # noqa: E731
+    else:
+        decode = model.decode
+    if recipe.model.variant != "supervised" or not quick:
+        numbers["reconstruction_error"] = evaluation.reconstruction_error(images, decode(codes))
+    return numbers
+
+
+def _label_regularized(
+    recipe: Recipe, model: Any, splits: Splits, quick: bool
+) -> dict[str, float]:
+    split = splits["few" if quick else "test"]
+    prior: LabelledPrior = model.prior
+    share = evaluation.region_share(test_codes(model, split.images), split.labels, prior.region)
+    return _matching(recipe, model, splits, quick) | {"region_share": share}
+
+
+def _supervised(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:
+    return _matching(recipe, model, splits, quick)
+
+
+def _classification(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:
+    """Error in percent, with argmax of q(y|x) as the answer."""
+    answers = in_chunks(model.predict, splits["test"].images).argmax(1)
+    return {"error": evaluation.classification_error(answers, splits["test"].labels)}
+
+
+def _clustering(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:
+    test, validation = splits["test"], splits["validation"]
+    return evaluation.clustering_report(
+        in_chunks(model.predict, test.images),
+        test.labels,
+        in_chunks(model.predict, validation.images),
+        validation.labels,
+    )
+
+
+def _reduction(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:
+    rule = _classification if recipe.model.supervised else _clustering
+    return rule(recipe, model, splits, quick)
+
+
+_MEASURES: dict[str, Callable[[Recipe, Any, Splits, bool], dict[str, float]]] = {
+    "aae": _matching,
+    "vae": _matching,
+    "label-regularized": _label_regularized,
+    "supervised": _supervised,
+    "semi-supervised": _classification,
+    "classifier": _classification,
+    "clustering": _clustering,
+    "dimensionality-reduction": _reduction,
+}
