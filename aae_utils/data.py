@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.io import loadmat
 from torch import Tensor
-from torchvision.datasets import MNIST, SVHN
-from torchvision.datasets.utils import check_integrity
+
+# torchvision and scipy.io are imported where they are used: torchvision doubles the time that
+# importing torch takes, and most programs that use this module never read a file.
 
 NO_LABEL = -1
 MNIST_VALIDATION = 10_000
@@ -146,8 +146,9 @@ def load_mnist(
 ) -> ImageData:
     """MNIST, `(N, 784)` in [0, 1], labels 0 to 9, from `root/MNIST/raw/*.gz`.
 
-    Splits: "train" (the first 50,000 training images), "validation" (the last 10,000), "all" (both)
-    and "test" (10,000). Missing files are downloaded. Raises DataError for files that cannot be used.
+    Splits: "train" (the first 50,000 training images), "validation" (the last 10,000), "all"
+    (both) and "test" (10,000). Missing files are downloaded. Raises DataError for files that
+    cannot be used.
     """
     _check_split("mnist", split, MNIST_SPLITS)
     raw = _folder(root) / "MNIST" / "raw"
@@ -161,8 +162,8 @@ def load_svhn(
 ) -> ImageData:
     """SVHN's 32x32 crops, `(N, 3072)` in [0, 1], labels 0 to 9, from `root/train_32x32.mat` etc.
 
-    Splits: "train" (the training images without the last 5,000), "validation" (those 5,000), "extra"
-    (531,131 easier images, 6.5 GB as float32), "all" (training images and extra) and "test".
+    Splits: "train" (the training images without the last 5,000), "validation" (those 5,000),
+    "extra" (531,131 easier images, 6.5 GB as float32), "all" (training images and extra), "test".
     Missing files are downloaded. Raises DataError for files that cannot be used.
     """
     _check_split("svhn", split, SVHN_SPLITS)
@@ -206,9 +207,9 @@ LOADERS: dict[str, Callable[[str, Path | str | None, Device], ImageData]] = {
 def balanced_subset(labels: Tensor, count: int, seed: int) -> Tensor:
     """Sorted indices `(count,)` with equally many images of each class, drawn at random by `seed`.
 
-    The choice depends on the labels and the seed alone, not on the device, and for one seed a smaller
-    subset is part of a larger one. Labels of -1 are never chosen. Raises ValueError where `count` is
-    not a positive multiple of the number of classes or a class is too small.
+    The choice depends on the labels and the seed alone, not on the device, and for one seed a
+    smaller subset is part of a larger one. Labels of -1 are never chosen. Raises ValueError where
+    `count` is not a positive multiple of the number of classes or a class is too small.
     """
     on_cpu = labels.cpu()
     classes = on_cpu[on_cpu >= 0].unique().tolist()
@@ -227,7 +228,8 @@ def _draw(labels: Tensor, label: int, count: int, generator: torch.Generator) ->
     members = (labels == label).nonzero().flatten()
     if len(members) < count:
         raise ValueError(
-            f"Class {label} has {len(members)} images, but {count} are wanted: choose a smaller subset."
+            f"Class {label} has {len(members)} images, but {count} are wanted: "
+            "choose a smaller subset."
         )
     return members[torch.randperm(len(members), generator=generator)[:count]]
 
@@ -254,9 +256,16 @@ def _image_data(
     return ImageData(pixels, labels.to(device, torch.int64, copy=True), shape)
 
 
+def _mnist_archives() -> list[tuple[str, str]]:
+    """Name and MD5 of the four archives, as torchvision has them."""
+    from torchvision.datasets import MNIST
+
+    return list(MNIST.resources)
+
+
 def _file_states(raw: Path) -> tuple[tuple[int, int] | None, ...]:
-    """Size and time of each MNIST archive, so that a file changed on disk is read again."""
-    paths = [raw / name for name, _ in MNIST.resources]
+    """Size and time of each MNIST file, so that one that has changed on disk is read again."""
+    paths = [raw / name for name in [*dict(_mnist_archives()), *MNIST_UNPACKED]]
     stats = [path.stat() if path.is_file() else None for path in paths]
     return tuple(stat and (stat.st_size, stat.st_mtime_ns) for stat in stats)
 
@@ -270,6 +279,8 @@ def _read_mnist(
     torchvision unpacks archives in place. It is given a folder of its own, so that `raw` may be
     read-only and processes that start together never see each other's half-written files.
     """
+    from torchvision.datasets import MNIST
+
     with _scratch_folder() as scratch:
         copies = scratch / "MNIST" / "raw"
         copies.mkdir(parents=True)
@@ -305,12 +316,15 @@ def _scratch_message(error: BaseException) -> str:
 
 def _copy_checked(raw: Path, copies: Path) -> list[str]:
     """Copy the intact files of `raw`; return the names of the archives that are missing."""
-    missing = [name for name, _ in MNIST.resources if not (raw / name).exists()]
+    from torchvision.datasets.utils import check_integrity
+
+    archives = _mnist_archives()
+    missing = [name for name, _ in archives if not (raw / name).exists()]
     if missing and all(check_integrity(raw / name, md5) for name, md5 in MNIST_UNPACKED.items()):
         for name in MNIST_UNPACKED:
             shutil.copyfile(raw / name, copies / name)
         return []
-    for name, md5 in MNIST.resources:
+    for name, md5 in archives:
         if name not in missing:
             content = _read_checked(raw / name, md5)
             try:
@@ -355,7 +369,7 @@ def _require_writable(folder: Path, name: str) -> None:
 
 @contextmanager
 def _download_errors(folder: Path, missing: list[str]) -> Iterator[None]:
-    """Turn what torchvision raises into one sentence, and give up on a network that stays silent."""
+    """Turn what torchvision raises into one sentence; give up on a network that stays silent."""
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(timeout or NETWORK_TIMEOUT)
     try:
@@ -394,13 +408,14 @@ def _put_in_place(source: Path, target: Path) -> None:
 
 def _read_svhn(root: Path, name: str) -> tuple[Tensor, Tensor]:
     """Bytes `(N, 32, 32, 3)` and labels `(N,)` of one SVHN file, by torchvision."""
-    file = SVHN.split_list[name][1]
+    from torchvision.datasets import SVHN
+
+    _, file, md5 = SVHN.split_list[name]
     if not (root / file).exists():
         _download_svhn(root, name, file)
     try:
         part = SVHN(str(root), split=name)
     except RuntimeError as error:
-        md5 = SVHN.split_list[name][2]
         raise DataError(_damaged_message(root / file, f"its MD5 is not {md5}")) from error
     except OSError as error:
         raise DataError(
@@ -411,6 +426,8 @@ def _read_svhn(root: Path, name: str) -> tuple[Tensor, Tensor]:
 
 
 def _download_svhn(root: Path, name: str, file: str) -> None:
+    from torchvision.datasets import SVHN
+
     _require_writable(root, file)
     # Inside `root`, because the files are large and then moving one costs nothing.
     with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as scratch:
@@ -441,14 +458,16 @@ def _read_tfd(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         or len(folds) != count
     ):
         raise DataError(
-            f"{path} has images {images.shape} {images.dtype}, labs_ex {content['labs_ex'].shape} and "
-            f"folds {folds.shape} instead of (N, 48, 48) uint8, (N, 1) and (N, 5): "
-            f"use the original {TFD_FILE}."
+            f"{path} has images {images.shape} {images.dtype}, labs_ex "
+            f"{content['labs_ex'].shape} and folds {folds.shape} instead of (N, 48, 48) uint8, "
+            f"(N, 1) and (N, 5): use the original {TFD_FILE}."
         )
     return images, expressions, folds
 
 
 def _read_mat(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+
     # scipy raises almost any exception for a damaged file: zlib.error, TypeError, ValueError, ...
     try:
         return dict(loadmat(path))

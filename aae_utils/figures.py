@@ -93,6 +93,7 @@ def use_style() -> None:
             "xtick.labelcolor": INK,
             "ytick.labelcolor": INK,
             "axes.prop_cycle": plt.cycler(color=DIGIT_COLORS),
+            "figure.constrained_layout.h_pad": 0.08,
             "legend.frameon": False,
             "lines.linewidth": 1.4,
         }
@@ -142,7 +143,7 @@ def codes_beside_prior(
     columns = min(len(panels), columns or 3)
     figure, grid = _figure_with_panels(len(panels), columns, (2.7, 2.85))
     for axes, (title, place, digits) in zip(grid, checked, strict=True):
-        _scatter(axes, place, digits, limits)
+        _scatter(axes, place, digits, limits, ink=15_000)
         axes.set_title(title)
     if any(digits is not None for _, _, digits in checked):
         figure.legend(
@@ -178,7 +179,7 @@ def image_grid(
     grid = _grid_of_images(images, rows)
     pixels = tile(grid, shape=shape, limits=limits, separator=separator)
     figure, axes = _figure_for_pixels(ax, pixels)
-    axes.imshow(pixels, interpolation="nearest", aspect="equal")
+    axes.imshow(pixels, interpolation="auto", aspect="equal")
     _label_grid(axes, grid, shape, separator, row_labels, column_labels)
     axes.set_ylabel(row_title or "")
     axes.set_xlabel(column_title or "")
@@ -464,6 +465,8 @@ def _points(values: Array, what: str) -> Floats:
             f"Expected {what} of shape (N, 2), got {place.shape}: project longer codes to two"
             " dimensions first."
         )
+    if not np.isfinite(place).all():
+        raise FigureError(f"Some {what} are not finite numbers: look at the losses of the training.")
     return place
 
 
@@ -484,17 +487,25 @@ def _points_and_digits(
 
 
 def _reach(places: Sequence[Floats]) -> float:
-    return 1.05 * max(float(np.abs(place).max()) for place in places)
+    return 1.05 * max(float(np.abs(place).max()) for place in places) or 1.0
 
 
-def _scatter(axes: Axes, place: Floats, digits: NDArray[np.int64] | None, limits: float) -> None:
+def _scatter(
+    axes: Axes,
+    place: Floats,
+    digits: NDArray[np.int64] | None,
+    limits: float,
+    ink: float = 30_000,
+) -> None:
     # a fixed shuffle: otherwise the last digit would cover the others
     order = np.random.default_rng(0).permutation(len(place))
     palette = np.array([to_rgb(color) for color in DIGIT_COLORS])
     color = MUTED if digits is None else palette[digits[order]]
-    area = float(np.clip(30_000 / len(place), 2.0, 16.0))
+    # many points are drawn small and few large: together about the same ink
+    area = float(np.clip(ink / len(place), 1.5, 16.0))
+    alpha = 0.4 if digits is None else 0.75
     first, second = place[order].T
-    axes.scatter(first, second, s=area, c=color, alpha=0.75, linewidths=0, rasterized=True)
+    axes.scatter(first, second, s=area, c=color, alpha=alpha, linewidths=0, rasterized=True)
     axes.set(xlim=(-limits, limits), ylim=(-limits, limits), aspect="equal")
     axes.locator_params(nbins=5)
     outside = int((np.abs(place) > limits).any(axis=1).sum())
@@ -522,7 +533,6 @@ def _digit_legend(axes: Axes) -> None:
 
 
 def _mark_head(axes: Axes, head: Floats, digit: int) -> None:
-    color = DIGIT_COLORS[digit] if digit >= 0 else MUTED
     first, second = head
     axes.plot(
         first,
@@ -530,8 +540,8 @@ def _mark_head(axes: Axes, head: Floats, digit: int) -> None:
         "o",
         markersize=13,
         color="white",
-        markeredgecolor=color,
-        markeredgewidth=2.2,
+        markeredgecolor=INK if digit >= 0 else MUTED,
+        markeredgewidth=1.3,
         clip_on=False,
     )
     text = str(digit) if digit >= 0 else "\N{EN DASH}"
@@ -638,6 +648,8 @@ def _drawn_columns(history: pd.DataFrame) -> list[str]:
 def _loss_panel(axes: Axes, curve: pd.DataFrame, name: str) -> None:
     epochs, values = curve["epoch"].to_numpy(), curve[name].to_numpy()
     if "discriminator" in name or "generator" in name:
+        # one scale for all players, so that their losses can be compared at a glance
+        axes.set_ylim(0, max(2 * LN_2, 1.05 * values.max(initial=0.0)))
         axes.axhspan(*HEALTHY_BAND, color=ABSENT_COLOR, linewidth=0)
         axes.axhline(LN_2, color=MUTED, linewidth=0.9, linestyle="--")
         axes.annotate(

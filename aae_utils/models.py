@@ -185,7 +185,9 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
 
     prior: LabelledPrior
 
-    def __init__(self, prior: LabelledPrior, image_dim: int = 784, units: int = 1000, **options: Any):
+    def __init__(
+        self, prior: LabelledPrior, image_dim: int = 784, units: int = 1000, **options: Any
+    ):
         if not isinstance(prior, LabelledPrior):
             raise ValueError(
                 f"{type(prior).__name__} has no regions for labels: use GaussianMixture or SwissRoll."
@@ -236,7 +238,9 @@ class SupervisedAutoencoder(AdversarialAutoencoder):
         """Images `(N, D)` of styles `(N, dim)` and labels y `(N,)`."""
         if y is None or bool((y < 0).any()):
             raise ValueError("The supervised decoder needs a label from 0 for every image.")
-        return self.decoder(torch.cat((functional.one_hot(y, self.classes).to(code.dtype), code), 1))
+        return self.decoder(
+            torch.cat((functional.one_hot(y, self.classes).to(code.dtype), code), 1)
+        )
 
 
 class SemiSupervisedAutoencoder(nn.Module):
@@ -288,9 +292,7 @@ class SemiSupervisedAutoencoder(nn.Module):
     def phases(self) -> tuple[Phase, ...]:
         """Reconstruction, regularization of y and z, and semi-supervised classification if supervised."""
         phases = (
-            Phase(
-                "reconstruction", self.reconstruction_loss, self.autoencoder(), "reconstruction"
-            ),
+            Phase("reconstruction", self.reconstruction_loss, self.autoencoder(), "reconstruction"),
             Phase(
                 "discriminators",
                 self.discriminator_loss,
@@ -389,7 +391,7 @@ class DimensionalityReductionAutoencoder(SemiSupervisedAutoencoder):
         image_dim: int = 784,
         units: int = 1000,
         *,
-        head_distance: float = 5.0,
+        head_distance: float = 6.0,
         head_penalty: float = 1.0,
         fixed_head_scale: float | None = None,
         **options: Any,
@@ -397,9 +399,7 @@ class DimensionalityReductionAutoencoder(SemiSupervisedAutoencoder):
         super().__init__(style_prior or Gaussian(2), image_dim, units, **options)
         self.head_distance = head_distance
         self.head_penalty = 0.0 if fixed_head_scale is not None else head_penalty
-        self.heads = ClusterHeads(
-            self.classes, self.style_prior.dim, fixed_scale=fixed_head_scale
-        )
+        self.heads = ClusterHeads(self.classes, self.style_prior.dim, fixed_scale=fixed_head_scale)
 
     def autoencoder(self) -> tuple[nn.Module, ...]:
         """The networks that the reconstruction phase updates: W_C among them."""
@@ -452,9 +452,7 @@ class VariationalAutoencoder(nn.Module):
             )
         self.prior: Any = prior
         self.corruption = corruption or Corruption()
-        self.encoder = Encoder(
-            image_dim, prior.dim, units, posterior="gaussian", init_std=init_std
-        )
+        self.encoder = Encoder(image_dim, prior.dim, units, posterior="gaussian", init_std=init_std)
         self.decoder = Decoder(prior.dim, image_dim, units, output=output, init_std=init_std)
 
     def phases(self) -> tuple[Phase, ...]:
@@ -473,7 +471,10 @@ class VariationalAutoencoder(nn.Module):
             reconstruction = error / len(batch.x)
         else:
             reconstruction = squared_error(batch.x, logits)
-        return {"reconstruction": reconstruction, "kl": self.divergence(mean, log_variance, z).mean()}
+        return {
+            "reconstruction": reconstruction,
+            "kl": self.divergence(mean, log_variance, z).mean(),
+        }
 
     def divergence(self, mean: Tensor, log_variance: Tensor, z: Tensor) -> Tensor:
         """KL(q(z|x) || p(z)) in nats, `(N,)`."""
@@ -481,7 +482,9 @@ class VariationalAutoencoder(nn.Module):
             variance = self.prior.std**2
             ratio = (log_variance.exp() + mean.pow(2)) / variance
             return 0.5 * (ratio - 1 - log_variance + torch.tensor(variance).log()).sum(1)
-        posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp(), validate_args=False)
+        posterior = torch.distributions.Normal(
+            mean, (0.5 * log_variance).exp(), validate_args=False
+        )
         return posterior.log_prob(z).sum(1) - self.prior.log_prob(z)
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -80,7 +80,9 @@ class Encoder(nn.Module):
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of a Gaussian q(z|x), each `(N, code_dim)`."""
         if self.posterior != "gaussian":
-            raise ValueError(f"A {self.posterior} posterior has no moments; use posterior='gaussian'.")
+            raise ValueError(
+                f"A {self.posterior} posterior has no moments; use posterior='gaussian'."
+            )
         mean, log_variance = self.code(
             self.hidden(require_width(x, self.image_dim, "image"))
         ).chunk(2, dim=1)

@@ -20,7 +20,10 @@ class Prior(Protocol):
     dim: int
 
     def sample(
-        self, count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
         """Draw `(count, dim)` codes."""
         ...
@@ -52,7 +55,10 @@ class Gaussian:
         _require_positive(dim=self.dim, std=self.std)
 
     def sample(
-        self, count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
         """Draw `(count, dim)` codes."""
         return self.std * torch.randn(count, self.dim, generator=generator, device=device)
@@ -84,7 +90,10 @@ class GaussianMixture:
             raise ValueError(f"GaussianMixture lives in 2 dimensions, not {self.dim}: use dim=2.")
 
     def sample(
-        self, count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
         """Draw `(count, 2)` codes, every component equally likely."""
         labels = torch.full((count,), UNLABELLED, device=device)
@@ -102,14 +111,18 @@ class GaussianMixture:
         radial = self.radius + self.radial_std * offsets[:, 0]
         tangential = self.tangential_std * offsets[:, 1]
         cos, sin = angle.cos(), angle.sin()
-        return torch.stack((radial * cos - tangential * sin, radial * sin + tangential * cos), dim=1)
+        return torch.stack(
+            (radial * cos - tangential * sin, radial * sin + tangential * cos), dim=1
+        )
 
     def component_log_prob(self, codes: Tensor) -> Tensor:
         """Log-density `(N, classes)` in nats of `(N, 2)` codes under each single component."""
         angle = torch.arange(self.classes, device=codes.device) * (2 * math.pi / self.classes)
         along = codes @ torch.stack((angle.cos(), angle.sin()))
         across = codes @ torch.stack((-angle.sin(), angle.cos()))
-        squares = ((along - self.radius) / self.radial_std) ** 2 + (across / self.tangential_std) ** 2
+        squares = ((along - self.radius) / self.radial_std) ** 2 + (
+            across / self.tangential_std
+        ) ** 2
         return -squares / 2 - math.log(2 * math.pi * self.radial_std * self.tangential_std)
 
     def log_prob(self, codes: Tensor) -> Tensor:
@@ -140,7 +153,10 @@ class SwissRoll:
             raise ValueError("SwissRoll needs dim=2 and noise_std of at least 0.")
 
     def sample(
-        self, count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
         """Draw `(count, 2)` codes from the whole roll."""
         labels = torch.full((count,), UNLABELLED, device=device)
@@ -180,7 +196,10 @@ class Categorical:
         return self.classes
 
     def sample(
-        self, count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
         """Draw `(count, classes)` one-hot vectors, float."""
         labels = torch.randint(self.classes, (count,), generator=generator, device=device)
@@ -195,7 +214,10 @@ class CustomPrior:
     sampler: Callable[[int, torch.Generator | None, torch.device | str], Tensor]
 
     def sample(
-        self, count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
         """Draw `(count, dim)` codes; a sampler that returns another shape is a ValueError."""
         codes = self.sampler(count, generator, device)

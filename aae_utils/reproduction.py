@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from aae_utils import data, evaluation
 from aae_utils.data import ImageData
 from aae_utils.models import in_chunks
 from aae_utils.priors import UNLABELLED, LabelledPrior
-from aae_utils.recipes import Recipe, build_model
+from aae_utils.recipes import Recipe, Setting, build_model, get_recipe
 from aae_utils.runs import (
     PARTIAL,
     Run,
@@ -25,6 +26,7 @@ from aae_utils.runs import (
     load_run,
     rounded_weights,
     run_folder,
+    runs_root,
     save_run,
 )
 from aae_utils.training import Monitor, Trainer, TrainingSet
@@ -86,7 +88,9 @@ def _train(
     # the numbers are those of the weights that are shipped
     model.load_state_dict({k: v.to(device) for k, v in weights.items()}, strict=False)
     results = evaluate_model(recipe, model, splits)
-    run = save_run(folder, recipe, seed, splits["train"].dim, weights, trainer.history.rows, results)
+    run = save_run(
+        folder, recipe, seed, splits["train"].dim, weights, trainer.history.rows, results
+    )
     shutil.rmtree(work, ignore_errors=True)
     return run
 
@@ -109,6 +113,23 @@ def _same_recipe(run: Run, recipe: Recipe) -> Run:
         raise RunError(
             f"{run.folder} holds a run with other settings: move it away or choose another --root."
         )
+    return run
+
+
+def train_or_load(name: str, setting: Setting = "laptop", seed: int = 0) -> Run:
+    """Load the shipped run of a recipe; with AAE_RETRAIN=1 train it in full instead (into `runs-retrained/`).
+
+    Prints which of the two happened, and how long the training took on which device.
+    """
+    if os.environ.get("AAE_RETRAIN", "0") not in ("", "0"):
+        root = runs_root().with_name(runs_root().name + "-retrained")
+        run, verb = train_recipe(get_recipe(name, setting), seed, root), "Trained"
+    else:
+        run, verb = find_run(name, setting, seed), "Loaded"
+    device, threads = run.environment["device"], run.environment["threads"]
+    print(
+        f"{verb} {run.name}: {run.seconds / 60:.1f} minutes of training on {device}, {threads} thread(s)."
+    )
     return run
 
 
@@ -143,13 +164,13 @@ def make_training_set(recipe: Recipe, pool: ImageData, seed: int) -> TrainingSet
     chosen = data.balanced_subset(pool.labels, int(labels), seed).to(pool.images.device)
     visible = torch.full_like(pool.labels, UNLABELLED)
     visible[chosen] = pool.labels[chosen]
-    labelled = TrainingSet(
-        pool.images, visible, pool.images[chosen], pool.labels[chosen]
-    )
+    labelled = TrainingSet(pool.images, visible, pool.images[chosen], pool.labels[chosen])
     if recipe.model.variant != "classifier":
         return labelled
     # the baseline sees the labelled images alone, so an epoch is a pass over them
-    return TrainingSet(pool.images[chosen], pool.labels[chosen], pool.images[chosen], pool.labels[chosen])
+    return TrainingSet(
+        pool.images[chosen], pool.labels[chosen], pool.images[chosen], pool.labels[chosen]
+    )
 
 
 def make_trainer(
@@ -168,10 +189,13 @@ def make_monitor(recipe: Recipe, validation: ImageData) -> Monitor:
     measure = _MEASURES[recipe.model.variant]
 
     def monitor(model: nn.Module) -> dict[str, float]:
-        few = validation.subset(torch.arange(min(2000, len(validation)), device=validation.images.device))
+        few = validation.subset(
+            torch.arange(min(2000, len(validation)), device=validation.images.device)
+        )
         splits = {"test": validation, "validation": validation, "few": few}
         return {
-            f"validation_{name}": value for name, value in measure(recipe, model, splits, True).items()
+            f"validation_{name}": value
+            for name, value in measure(recipe, model, splits, True).items()
         }
 
     return monitor
@@ -195,9 +219,7 @@ def test_codes(model: Any, images: Tensor, seed: int = 0) -> Tensor:
     return in_chunks(lambda x: model.encode(x, generator), images)
 
 
-def _matching(
-    recipe: Recipe, model: Any, splits: Splits, quick: bool
-) -> dict[str, float]:
+def _matching(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:
     """How far q(z) is from p(z), beside the distance of two samples of p(z); and the reconstruction error."""
     images = splits["few" if quick else "test"].images
     codes = test_codes(model, images)
@@ -215,9 +237,7 @@ def _matching(
     return numbers
 
 
-def _label_regularized(
-    recipe: Recipe, model: Any, splits: Splits, quick: bool
-) -> dict[str, float]:
+def _label_regularized(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:
     split = splits["few" if quick else "test"]
     prior: LabelledPrior = model.prior
     share = evaluation.region_share(test_codes(model, split.images), split.labels, prior.region)

@@ -57,7 +57,9 @@ class Run:
         weights = {k: v.float() if v.is_floating_point() else v for k, v in self._weights().items()}
         expected = {name for name in model.state_dict() if name.split(".")[0] in self.recipe.keep}
         if set(weights) != expected:
-            raise RunError(f"The weights in {self.folder} are of another model: train the run again.")
+            raise RunError(
+                f"The weights in {self.folder} are of another model: train the run again."
+            )
         model.load_state_dict(weights, strict=False)
         return model.to(device).eval()
 
@@ -126,7 +128,9 @@ def load_run(folder: Path | str) -> Run:
     """Read a run; RunError says in one sentence why a folder is not a whole run."""
     folder = Path(folder)
     if folder.name.endswith((PARTIAL, ".writing")):
-        raise RunError(f"{folder} is a run in the making: finish it with the command that began it.")
+        raise RunError(
+            f"{folder} is a run in the making: finish it with the command that began it."
+        )
     for name in (DESCRIPTION, METRICS, WEIGHTS):
         if not (folder / name).is_file():
             raise RunError(f"{folder} is not a finished run ({name} is missing): train it again.")
@@ -143,9 +147,13 @@ def load_run(folder: Path | str) -> Run:
             float(values["seconds"]),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder / DESCRIPTION} is not the description of a run: {error}") from error
+        raise RunError(
+            f"{folder / DESCRIPTION} is not the description of a run: {error}"
+        ) from error
     if damaged:
-        raise RunError(f"{folder / damaged[0]} was changed or cut short: restore or train it again.")
+        raise RunError(
+            f"{folder / damaged[0]} was changed or cut short: restore or train it again."
+        )
     return run
 
 

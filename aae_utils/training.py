@@ -165,9 +165,7 @@ class Trainer:
     def _averaged_model(self) -> AveragedModel | None:
         if not self.settings.averaging:
             return None
-        return AveragedModel(
-            self.model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging)
-        )
+        return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging))
 
     def batches(self) -> Iterator[Batch]:
         """The minibatches of one epoch, shuffled, with as many labelled minibatches beside them."""
