@@ -100,9 +100,7 @@ class Standardizer:
     def fit(cls, images: Tensor) -> Standardizer:
         """Measure the mean and standard deviation of each pixel of `(N, D)` images, N >= 1."""
         if images.ndim != 2 or len(images) == 0:
-            raise ValueError(
-                f"images must have the shape (N, D), N >= 1, not {tuple(images.shape)}."
-            )
+            raise ValueError(f"images must have the shape (N, D), N >= 1, not {tuple(images.shape)}.")
         mean, std = images.mean(dim=0), images.std(dim=0, correction=0)
         # Rounding leaves a constant pixel with a tiny std instead of zero.
         return cls(mean, torch.where(std > 1e-6, std, torch.ones_like(std)))
@@ -129,9 +127,7 @@ def data_root() -> Path:
     return beside_package if (beside_package / "MNIST").is_dir() else Path("data")
 
 
-def load(
-    dataset: str, split: str, root: Path | str | None = None, device: Device = "cpu"
-) -> ImageData:
+def load(dataset: str, split: str, root: Path | str | None = None, device: Device = "cpu") -> ImageData:
     """A split of "mnist", "svhn" or "tfd" (fold 0); see the loader of each for its splits.
 
     Raises ValueError for an unknown name and DataError for files that cannot be used.
@@ -141,9 +137,7 @@ def load(
     return LOADERS[dataset](split, root, device)
 
 
-def load_mnist(
-    split: str = "train", root: Path | str | None = None, device: Device = "cpu"
-) -> ImageData:
+def load_mnist(split: str = "train", root: Path | str | None = None, device: Device = "cpu") -> ImageData:
     """MNIST, `(N, 784)` in [0, 1], labels 0 to 9, from `root/MNIST/raw/*.gz`.
 
     Splits: "train" (the first 50,000 training images), "validation" (the last 10,000), "all"
@@ -157,9 +151,7 @@ def load_mnist(
     return _image_data(images[part], labels[part], (28, 28), device)
 
 
-def load_svhn(
-    split: str = "train", root: Path | str | None = None, device: Device = "cpu"
-) -> ImageData:
+def load_svhn(split: str = "train", root: Path | str | None = None, device: Device = "cpu") -> ImageData:
     """SVHN's 32x32 crops, `(N, 3072)` in [0, 1], labels 0 to 9, from `root/train_32x32.mat` etc.
 
     Splits: "train" (the training images without the last 5,000), "validation" (those 5,000),
@@ -192,9 +184,7 @@ def load_tfd(
     members = {"train": (0, 1), "validation": (2,), "test": (3,)}[split]
     chosen = np.isin(folds[:, fold], members)
     labels = np.where(expressions > 0, expressions - 1, NO_LABEL)
-    return _image_data(
-        torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen]), (48, 48), device
-    )
+    return _image_data(torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen]), (48, 48), device)
 
 
 LOADERS: dict[str, Callable[[str, Path | str | None, Device], ImageData]] = {
@@ -228,8 +218,7 @@ def _draw(labels: Tensor, label: int, count: int, generator: torch.Generator) ->
     members = (labels == label).nonzero().flatten()
     if len(members) < count:
         raise ValueError(
-            f"Class {label} has {len(members)} images, but {count} are wanted: "
-            "choose a smaller subset."
+            f"Class {label} has {len(members)} images, but {count} are wanted: choose a smaller subset."
         )
     return members[torch.randperm(len(members), generator=generator)[:count]]
 
@@ -248,9 +237,7 @@ def _part(split: str, count: int, validation: int) -> slice:
     return {"train": slice(0, cut), "validation": slice(cut, count)}.get(split, slice(0, count))
 
 
-def _image_data(
-    images: Tensor, labels: Tensor, shape: tuple[int, ...], device: Device
-) -> ImageData:
+def _image_data(images: Tensor, labels: Tensor, shape: tuple[int, ...], device: Device) -> ImageData:
     # The bytes travel to the device, a quarter of what floats would take; labels may be shared.
     pixels = images.to(device).flatten(1) / 255
     return ImageData(pixels, labels.to(device, torch.int64, copy=True), shape)
@@ -271,9 +258,7 @@ def _file_states(raw: Path) -> tuple[tuple[int, int] | None, ...]:
 
 
 @lru_cache(maxsize=1)
-def _read_mnist(
-    raw: Path, states: tuple[tuple[int, int] | None, ...]
-) -> dict[str, tuple[Tensor, Tensor]]:
+def _read_mnist(raw: Path, states: tuple[tuple[int, int] | None, ...]) -> dict[str, tuple[Tensor, Tensor]]:
     """Training and test set, bytes and labels, by torchvision from copies of the files in `raw`.
 
     torchvision unpacks archives in place. It is given a folder of its own, so that `raw` may be
@@ -289,8 +274,7 @@ def _read_mnist(
             _require_writable(raw, missing[0])
         with _download_errors(raw, missing):
             parts = {
-                name: MNIST(str(scratch), train=name == "train", download=True)
-                for name in ("train", "test")
+                name: MNIST(str(scratch), train=name == "train", download=True) for name in ("train", "test")
             }
         for name in missing:
             _put_in_place(copies / name, raw / name)
@@ -473,6 +457,5 @@ def _read_mat(path: Path) -> dict[str, Any]:
         return dict(loadmat(path))
     except Exception as error:
         raise DataError(
-            f"{path} cannot be read as a MATLAB file ({_reason(error)}): "
-            f"put the original {TFD_FILE} there."
+            f"{path} cannot be read as a MATLAB file ({_reason(error)}): put the original {TFD_FILE} there."
         ) from error

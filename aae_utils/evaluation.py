@@ -153,9 +153,7 @@ def parzen_estimate(
     if sigmas is not None and len(sigmas) == 1:
         best, curve = float(sigmas[0]), []
     else:
-        best, curve = parzen_sigma(
-            validation, samples, sigmas, chunk_size=chunk_size, progress=progress
-        )
+        best, curve = parzen_sigma(validation, samples, sigmas, chunk_size=chunk_size, progress=progress)
     log_likelihood, count = _parzen(test, samples, _sigmas(best), chunk_size, progress)
     # One test point has a mean and no spread: its standard error is not a number.
     spread = log_likelihood[0].std().item() if len(test) > 1 else math.nan
@@ -289,8 +287,7 @@ class _Group:
     def relevant(self, bound_rows: Tensor, sigmas: list[float]) -> Tensor:
         """Indices of the samples that can add to the sum of any member."""
         floors = [
-            (sums - NEGLIGIBLE_NATS) * sigma**2
-            for sums, sigma in zip(self.log_sums, sigmas, strict=True)
+            (sums - NEGLIGIBLE_NATS) * sigma**2 for sums, sigma in zip(self.log_sums, sigmas, strict=True)
         ]
         excess = torch.mm(self.bound_rows, bound_rows.T)
         excess -= torch.stack(floors).amin(dim=0).to(excess.dtype)[:, None]
@@ -305,9 +302,7 @@ class _Group:
             if len(near) == 0:
                 continue
             terms = exponents[near].sub_(peaks[near, None]).mul_(1 / sigma**2).exp_()
-            sums[near] = torch.logaddexp(
-                sums[near], log_peaks[near] + terms.sum(dim=1).log()
-            )
+            sums[near] = torch.logaddexp(sums[near], log_peaks[near] + terms.sum(dim=1).log())
 
 
 class _Projection:
@@ -435,9 +430,7 @@ def cluster_labels(validation_probabilities: Tensor, validation_labels: Tensor) 
     return validation_labels.to(most_certain.device)[most_certain]
 
 
-def clustering_error(
-    test_probabilities: Tensor, test_labels: Tensor, cluster_to_label: Tensor
-) -> float:
+def clustering_error(test_probabilities: Tensor, test_labels: Tensor, cluster_to_label: Tensor) -> float:
     """Error in percent when each point gets the label of its most probable cluster (section 6, Table 3).
 
     `test_probabilities` is `(N, K)`, `test_labels` `(N,)`, `cluster_to_label` `(K,)` as from `cluster_labels`.
@@ -457,9 +450,7 @@ def majority_vote_error(test_probabilities: Tensor, test_labels: Tensor) -> floa
     clusters = test_probabilities.argmax(dim=1)
     _, label_index = test_labels.to(clusters.device).unique(return_inverse=True)
     classes = int(label_index.max()) + 1
-    table = torch.bincount(
-        clusters * classes + label_index, minlength=test_probabilities.shape[1] * classes
-    )
+    table = torch.bincount(clusters * classes + label_index, minlength=test_probabilities.shape[1] * classes)
     correct = table.view(-1, classes).amax(dim=1).sum().item()
     return 100 * (1 - correct / len(test_labels))
 
@@ -497,9 +488,7 @@ def clustering_report(
 # How well q(z) matches p(z) (section 2)
 
 
-def sliced_wasserstein(
-    a: Tensor, b: Tensor, *, projections: int = 128, generator: torch.Generator
-) -> float:
+def sliced_wasserstein(a: Tensor, b: Tensor, *, projections: int = 128, generator: torch.Generator) -> float:
     """Sliced 2-Wasserstein distance between two point sets of equal size, `(N, D)` each.
 
     Both sets are projected on random directions, where the best pairing is that of the sorted values; the result is
@@ -602,7 +591,7 @@ def nearest_training_images(samples: Tensor, training: Tensor, chunk_size: int =
 def linear_probe_error(
     train_codes: Tensor,
     train_labels: Tensor,
-    test_codes: Tensor,
+    codes_of: Tensor,
     test_labels: Tensor,
     *,
     seed: int = 0,
@@ -615,13 +604,13 @@ def linear_probe_error(
     from sklearn.linear_model import LogisticRegression
 
     classifier = LogisticRegression(max_iter=200, random_state=seed)
-    return _probe_error(classifier, train_codes, train_labels, test_codes, test_labels)
+    return _probe_error(classifier, train_codes, train_labels, codes_of, test_labels)
 
 
 def mlp_probe_error(
     train_codes: Tensor,
     train_labels: Tensor,
-    test_codes: Tensor,
+    codes_of: Tensor,
     test_labels: Tensor,
     *,
     seed: int = 0,
@@ -630,14 +619,14 @@ def mlp_probe_error(
     from sklearn.neural_network import MLPClassifier
 
     classifier = MLPClassifier((100,), batch_size=100, max_iter=30, random_state=seed)
-    return _probe_error(classifier, train_codes, train_labels, test_codes, test_labels)
+    return _probe_error(classifier, train_codes, train_labels, codes_of, test_labels)
 
 
 def _probe_error(
     classifier: Any,
     train_codes: Tensor,
     train_labels: Tensor,
-    test_codes: Tensor,
+    codes_of: Tensor,
     test_labels: Tensor,
 ) -> float:
     from sklearn.exceptions import ConvergenceWarning
@@ -645,10 +634,10 @@ def _probe_error(
     from sklearn.preprocessing import StandardScaler
 
     _require_points(train_codes, "training codes")
-    _require_points(test_codes, "test codes")
-    _require_same_width(test_codes, train_codes)
+    _require_points(codes_of, "test codes")
+    _require_same_width(codes_of, train_codes)
     _require_labels(train_labels, len(train_codes), "training labels")
-    _require_labels(test_labels, len(test_codes), "test labels")
+    _require_labels(test_labels, len(codes_of), "test labels")
     if len(train_labels.unique()) < 2:
         raise EvaluationError("A probe needs training labels of at least two classes, got one.")
     probe = make_pipeline(StandardScaler(), classifier)
@@ -656,7 +645,7 @@ def _probe_error(
         # A probe is stopped after a fixed, short time by intention.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(train_codes.detach().cpu().numpy(), train_labels.cpu().numpy())
-    predictions = torch.from_numpy(probe.predict(test_codes.detach().cpu().numpy()))
+    predictions = torch.from_numpy(probe.predict(codes_of.detach().cpu().numpy()))
     return classification_error(predictions, test_labels.cpu())
 
 

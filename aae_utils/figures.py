@@ -135,9 +135,7 @@ def codes_beside_prior(
     Each panel is `(title, codes (N, 2), labels (N,) or None)`; `columns` panels stand in one row.
     """
     if not panels:
-        raise FigureError(
-            "codes_beside_prior has no panels: pass a list of (title, codes, labels)."
-        )
+        raise FigureError("codes_beside_prior has no panels: pass a list of (title, codes, labels).")
     checked = [(title, *_points_and_digits(points, labels)) for title, points, labels in panels]
     limits = _reach([place for _, place, _ in checked]) if limits is None else limits
     columns = min(len(panels), columns or 3)
@@ -253,9 +251,7 @@ def percentile_grid(size: int, std: float = 1.0) -> Tensor:
     images are laid out: the first coordinate grows to the right, the second upwards.
     """
     if size < 1 or std <= 0:
-        raise FigureError(
-            f"percentile_grid needs size at least 1 and std above 0, not {size} and {std}."
-        )
+        raise FigureError(f"percentile_grid needs size at least 1 and std above 0, not {size} and {std}.")
     gaussian = NormalDist(0, std)
     steps = torch.tensor([gaussian.inv_cdf((index + 0.5) / size) for index in range(size)])
     second, first = torch.meshgrid(steps.flip(0), steps, indexing="ij")
@@ -288,9 +284,7 @@ def samples_with_neighbors(
     )
 
 
-def style_grid(
-    images: Array, *, shape: tuple[int, ...] = GREY_SHAPE, title: str | None = None
-) -> Figure:
+def style_grid(images: Array, *, shape: tuple[int, ...] = GREY_SHAPE, title: str | None = None) -> Figure:
     """Draw decoder outputs `(R, C, D)`, a row for each style z, a column for each y (Figure 7)."""
     grid = _grid_of_images(images, None)
     return image_grid(
@@ -321,11 +315,7 @@ def clusters(
     heads, members = _to_array(heads), _to_array(members)
     digits, sizes = _to_array(labels).astype(int), _to_array(counts).astype(int)
     count = len(heads)
-    if (
-        members.ndim != 3
-        or heads.shape != members[:, 0].shape
-        or not len(digits) == len(sizes) == count
-    ):
+    if members.ndim != 3 or heads.shape != members[:, 0].shape or not len(digits) == len(sizes) == count:
         raise FigureError(
             f"clusters needs heads (K, D), members (K, M, D), labels (K,) and counts (K,); got"
             f" {heads.shape}, {members.shape}, {digits.shape} and {sizes.shape}."
@@ -426,9 +416,7 @@ def comparison(
     table = pd.DataFrame(rows)
     missing = {"name", "paper", "ours"} - set(table.columns)
     if missing:
-        raise FigureError(
-            f"comparison needs name, paper and ours; missing: {', '.join(sorted(missing))}."
-        )
+        raise FigureError(f"comparison needs name, paper and ours; missing: {', '.join(sorted(missing))}.")
     figure, axes = _figure_and_axes(None, (MAX_WIDTH, 0.9 + 0.42 * len(table)))
     height = np.arange(len(table), dtype=float)[::-1]
     _dots(axes, table, "paper", height + 0.14, PART_COLORS["prior"], "D")
@@ -470,17 +458,13 @@ def _points(values: Array, what: str) -> Floats:
     return place
 
 
-def _points_and_digits(
-    points: Array, labels: Array | None
-) -> tuple[Floats, NDArray[np.int64] | None]:
+def _points_and_digits(points: Array, labels: Array | None) -> tuple[Floats, NDArray[np.int64] | None]:
     place = _points(points, "codes")
     if labels is None:
         return place, None
     digits = _to_array(labels).astype(np.int64)
     if digits.shape != (len(place),):
-        raise FigureError(
-            f"{len(place)} codes need as many labels, not labels of shape {digits.shape}."
-        )
+        raise FigureError(f"{len(place)} codes need as many labels, not labels of shape {digits.shape}.")
     if digits.min() < 0 or digits.max() > 9:
         raise FigureError(f"Labels must be digits 0 to 9, not {digits.min()} to {digits.max()}.")
     return place, digits
@@ -510,9 +494,7 @@ def _scatter(
     axes.locator_params(nbins=5)
     outside = int((np.abs(place) > limits).any(axis=1).sum())
     if outside:
-        axes.text(
-            0.02, 0.02, f"{outside} outside", transform=axes.transAxes, fontsize=8, color=MUTED
-        )
+        axes.text(0.02, 0.02, f"{outside} outside", transform=axes.transAxes, fontsize=8, color=MUTED)
 
 
 def _digit_handles() -> list[Line2D]:
@@ -576,8 +558,7 @@ def _height_and_width(shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) == 3 and shape[0] == 3:
         return shape[1], shape[2]
     raise FigureError(
-        f"An image's shape is (height, width), (height, width, 3) or (3, height, width), not"
-        f" {shape}."
+        f"An image's shape is (height, width), (height, width, 3) or (3, height, width), not {shape}."
     )
 
 
@@ -595,9 +576,7 @@ def _to_rgb_images(shades: Floats, shape: tuple[int, ...]) -> Floats:
 
 def _insert_gap(picture: Floats, separator: int, columns: int, width: int) -> Floats:
     if not 0 < separator < columns:
-        raise FigureError(
-            f"separator must lie between two of {columns} columns, not at {separator}."
-        )
+        raise FigureError(f"separator must lie between two of {columns} columns, not at {separator}.")
     gap = np.ones((len(picture), SEPARATOR_PIXELS, 3)) * to_rgb(GAP_COLOR)
     border = separator * width
     return np.concatenate((picture[:, :border], gap, picture[:, border:]), axis=1)
@@ -619,9 +598,7 @@ def _label_grid(
     ):
         if labels is not None and len(labels) != count:
             raise FigureError(f"{count} {what}s need {count} {what}_labels, not {len(labels)}.")
-    shift = [
-        0 if separator is None or c < separator else SEPARATOR_PIXELS for c in range(count_columns)
-    ]
+    shift = [0 if separator is None or c < separator else SEPARATOR_PIXELS for c in range(count_columns)]
     middles = [c * width + width / 2 - 0.5 + shift[c] for c in range(count_columns)]
     axes.set_xticks(middles if column_labels else [], column_labels or [])
     axes.set_yticks(
@@ -681,13 +658,9 @@ def _curve_color(name: str) -> str:
     return PART_COLORS["label"] if "classification" in name else INK
 
 
-def _dots(
-    axes: Axes, table: pd.DataFrame, who: str, height: Floats, color: str, marker: str
-) -> None:
+def _dots(axes: Axes, table: pd.DataFrame, who: str, height: Floats, color: str, marker: str) -> None:
     values = pd.to_numeric(table[who]).to_numpy(dtype=float)
-    std = pd.to_numeric(table.get(f"{who}_std", pd.Series(np.nan, table.index))).to_numpy(
-        dtype=float
-    )
+    std = pd.to_numeric(table.get(f"{who}_std", pd.Series(np.nan, table.index))).to_numpy(dtype=float)
     axes.errorbar(
         values,
         height,
@@ -718,9 +691,7 @@ def _figure_and_axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure
     return root, ax
 
 
-def _figure_with_panels(
-    count: int, columns: int, panel: tuple[float, float]
-) -> tuple[Figure, list[Axes]]:
+def _figure_with_panels(count: int, columns: int, panel: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     rows = math.ceil(count / columns)
     figure = _new_figure((columns * panel[0], rows * panel[1]))
     return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(count)]

@@ -95,7 +95,7 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """-E_q(z)[log D(z)]: the encoder wants its codes to pass for samples of the prior, `ln 2` when half do."""
+    """-E_q(z)[log D(z)]: the encoder wants its codes to pass for prior samples, `ln 2` when half do."""
     return functional.softplus(-fake).mean()
 
 
@@ -128,9 +128,7 @@ class AdversarialAutoencoder(nn.Module):
         self.corruption = corruption or Corruption()
         self.reduction: Reduction = reduction
         self.encoder = Encoder(image_dim, prior.dim, units, posterior=posterior, init_std=init_std)
-        self.decoder = Decoder(
-            prior.dim + label_outputs, image_dim, units, output=output, init_std=init_std
-        )
+        self.decoder = Decoder(prior.dim + label_outputs, image_dim, units, output=output, init_std=init_std)
         self.discriminator = Discriminator(
             prior.dim + label_inputs, discriminator_units or units, init_std=init_std
         )
@@ -185,9 +183,7 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
 
     prior: LabelledPrior
 
-    def __init__(
-        self, prior: LabelledPrior, image_dim: int = 784, units: int = 1000, **options: Any
-    ):
+    def __init__(self, prior: LabelledPrior, image_dim: int = 784, units: int = 1000, **options: Any):
         if not isinstance(prior, LabelledPrior):
             raise ValueError(
                 f"{type(prior).__name__} has no regions for labels: use GaussianMixture or SwissRoll."
@@ -238,9 +234,7 @@ class SupervisedAutoencoder(AdversarialAutoencoder):
         """Images `(N, D)` of styles `(N, dim)` and labels y `(N,)`."""
         if y is None or bool((y < 0).any()):
             raise ValueError("The supervised decoder needs a label from 0 for every image.")
-        return self.decoder(
-            torch.cat((functional.one_hot(y, self.classes).to(code.dtype), code), 1)
-        )
+        return self.decoder(torch.cat((functional.one_hot(y, self.classes).to(code.dtype), code), 1))
 
 
 class SemiSupervisedAutoencoder(nn.Module):
@@ -303,9 +297,7 @@ class SemiSupervisedAutoencoder(nn.Module):
         )
         if not self.supervised:
             return phases
-        classification = Phase(
-            "classification", self.classification_loss, (self.encoder,), "classification"
-        )
+        classification = Phase("classification", self.classification_loss, (self.encoder,), "classification")
         return (*phases, classification)
 
     def autoencoder(self) -> tuple[nn.Module, ...]:
@@ -317,7 +309,7 @@ class SemiSupervisedAutoencoder(nn.Module):
         return self.classes + self.style_prior.dim
 
     def decoder_code(self, y: Tensor, z: Tensor) -> Tensor:
-        """What the decoder sees of label code y `(N, classes)` and style z `(N, style)`: both, side by side."""
+        """What the decoder sees of y `(N, classes)` and z `(N, style)`: both, side by side."""
         return torch.cat((y, z), dim=1)
 
     def corrupted_codes(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -461,7 +453,7 @@ class VariationalAutoencoder(nn.Module):
         return (Phase("evidence lower bound", self.loss, networks, "reconstruction"),)
 
     def loss(self, batch: Batch) -> Terms:
-        """-log p(x|z) with a Bernoulli (sigmoid) or unit Gaussian (linear) likelihood, plus KL(q(z|x) || p(z))."""
+        """-log p(x|z), Bernoulli (sigmoid) or unit Gaussian (linear), plus KL(q(z|x) || p(z))."""
         x = self.corruption(batch.x, batch.generator)
         mean, log_variance = self.encoder.moments(x)
         z = reparametrize(mean, log_variance, batch.generator)
@@ -482,9 +474,7 @@ class VariationalAutoencoder(nn.Module):
             variance = self.prior.std**2
             ratio = (log_variance.exp() + mean.pow(2)) / variance
             return 0.5 * (ratio - 1 - log_variance + torch.tensor(variance).log()).sum(1)
-        posterior = torch.distributions.Normal(
-            mean, (0.5 * log_variance).exp(), validate_args=False
-        )
+        posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp(), validate_args=False)
         return posterior.log_prob(z).sum(1) - self.prior.log_prob(z)
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -515,9 +505,7 @@ class Classifier(nn.Module):
 
     def phases(self) -> tuple[Phase, ...]:
         """One phase: cross-entropy on the labelled images."""
-        return (
-            Phase("classification", self.classification_loss, (self.encoder,), "classification"),
-        )
+        return (Phase("classification", self.classification_loss, (self.encoder,), "classification"),)
 
     def classification_loss(self, batch: Batch) -> Terms:
         """Cross-entropy of q(y|x) on the labelled minibatch."""

@@ -32,9 +32,7 @@ def hidden_layers(
     return nn.Sequential(*layers)
 
 
-def head(
-    units: int, outputs: int, *, batch_norm: bool = False, init_std: float = 0.01
-) -> nn.Sequential:
+def head(units: int, outputs: int, *, batch_norm: bool = False, init_std: float = 0.01) -> nn.Sequential:
     """Linear output layer, `(N, units)` to `(N, outputs)`, batch-normalised where asked (A.2.2, A.3)."""
     layers: list[nn.Module] = [dense(units, outputs, init_std)]
     if batch_norm:
@@ -80,17 +78,13 @@ class Encoder(nn.Module):
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of a Gaussian q(z|x), each `(N, code_dim)`."""
         if self.posterior != "gaussian":
-            raise ValueError(
-                f"A {self.posterior} posterior has no moments; use posterior='gaussian'."
-            )
-        mean, log_variance = self.code(
-            self.hidden(require_width(x, self.image_dim, "image"))
-        ).chunk(2, dim=1)
+            raise ValueError(f"A {self.posterior} posterior has no moments; use posterior='gaussian'.")
+        mean, log_variance = self.code(self.hidden(require_width(x, self.image_dim, "image"))).chunk(2, dim=1)
         return mean, log_variance
 
 
 class TwoHeadEncoder(nn.Module):
-    """q(y, z|x) of Figure 8: shared hidden layers, a softmax head for the label y, a linear head for style z."""
+    """q(y, z|x) of Figure 8: shared hidden layers, a softmax head for y, a linear head for the style z."""
 
     def __init__(
         self,

@@ -111,18 +111,14 @@ class GaussianMixture:
         radial = self.radius + self.radial_std * offsets[:, 0]
         tangential = self.tangential_std * offsets[:, 1]
         cos, sin = angle.cos(), angle.sin()
-        return torch.stack(
-            (radial * cos - tangential * sin, radial * sin + tangential * cos), dim=1
-        )
+        return torch.stack((radial * cos - tangential * sin, radial * sin + tangential * cos), dim=1)
 
     def component_log_prob(self, codes: Tensor) -> Tensor:
         """Log-density `(N, classes)` in nats of `(N, 2)` codes under each single component."""
         angle = torch.arange(self.classes, device=codes.device) * (2 * math.pi / self.classes)
         along = codes @ torch.stack((angle.cos(), angle.sin()))
         across = codes @ torch.stack((-angle.sin(), angle.cos()))
-        squares = ((along - self.radius) / self.radial_std) ** 2 + (
-            across / self.tangential_std
-        ) ** 2
+        squares = ((along - self.radius) / self.radial_std) ** 2 + (across / self.tangential_std) ** 2
         return -squares / 2 - math.log(2 * math.pi * self.radial_std * self.tangential_std)
 
     def log_prob(self, codes: Tensor) -> Tensor:

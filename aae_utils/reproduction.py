@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from torch import Tensor, nn
 
 from aae_utils import data, evaluation
 from aae_utils.data import ImageData
+from aae_utils.evaluation import LikelihoodEstimate, SampleStream
 from aae_utils.models import in_chunks
-from aae_utils.priors import UNLABELLED, LabelledPrior
+from aae_utils.priors import UNLABELLED, LabelledPrior, Prior
 from aae_utils.recipes import Recipe, Setting, build_model, get_recipe
 from aae_utils.runs import (
     PARTIAL,
     Run,
     RunError,
+    environment,
     find_run,
     load_run,
     rounded_weights,
@@ -80,6 +83,7 @@ def _train(
 ) -> Run:
     device = torch.device(device or best_device())
     _claim(work, recipe, seed)
+    machine = environment(device)  # before the training, since the code on disk may change meanwhile
     splits = load_splits(recipe, device)
     trainer = make_trainer(recipe, splits, seed, device)
     monitor = make_monitor(recipe, splits["validation"])
@@ -88,9 +92,7 @@ def _train(
     # the numbers are those of the weights that are shipped
     model.load_state_dict({k: v.to(device) for k, v in weights.items()}, strict=False)
     results = evaluate_model(recipe, model, splits)
-    run = save_run(
-        folder, recipe, seed, splits["train"].dim, weights, trainer.history.rows, results
-    )
+    run = save_run(folder, recipe, seed, splits["train"].dim, weights, trainer.history.rows, results, machine)
     shutil.rmtree(work, ignore_errors=True)
     return run
 
@@ -127,9 +129,7 @@ def train_or_load(name: str, setting: Setting = "laptop", seed: int = 0) -> Run:
     else:
         run, verb = find_run(name, setting, seed), "Loaded"
     device, threads = run.environment["device"], run.environment["threads"]
-    print(
-        f"{verb} {run.name}: {run.seconds / 60:.1f} minutes of training on {device}, {threads} thread(s)."
-    )
+    print(f"{verb} {run.name}: {run.seconds / 60:.1f} minutes of training on {device}, {threads} thread(s).")
     return run
 
 
@@ -137,9 +137,7 @@ def load_splits(recipe: Recipe, device: torch.device | str = "cpu") -> Splits:
     """The images that a recipe uses: `train` (its pool), `validation` and `test`, standardized if it asks."""
     settings = recipe.data
     names = {"train": settings.pool, "validation": "validation", "test": "test"}
-    splits = {
-        key: data.load(settings.dataset, split, device=device) for key, split in names.items()
-    }
+    splits = {key: data.load(settings.dataset, split, device=device) for key, split in names.items()}
     if settings.images is not None:
         splits = {
             key: split.subset(torch.arange(min(settings.images, len(split)), device=device))
@@ -168,14 +166,10 @@ def make_training_set(recipe: Recipe, pool: ImageData, seed: int) -> TrainingSet
     if recipe.model.variant != "classifier":
         return labelled
     # the baseline sees the labelled images alone, so an epoch is a pass over them
-    return TrainingSet(
-        pool.images[chosen], pool.labels[chosen], pool.images[chosen], pool.labels[chosen]
-    )
+    return TrainingSet(pool.images[chosen], pool.labels[chosen], pool.images[chosen], pool.labels[chosen])
 
 
-def make_trainer(
-    recipe: Recipe, splits: Splits, seed: int, device: torch.device | str = "cpu"
-) -> Trainer:
+def make_trainer(recipe: Recipe, splits: Splits, seed: int, device: torch.device | str = "cpu") -> Trainer:
     """A trainer for a recipe: the seed fixes labels, initial weights, shuffling and noise."""
     training_set = make_training_set(recipe, splits["train"], seed)
     with torch.random.fork_rng(devices=[]):
@@ -189,14 +183,9 @@ def make_monitor(recipe: Recipe, validation: ImageData) -> Monitor:
     measure = _MEASURES[recipe.model.variant]
 
     def monitor(model: nn.Module) -> dict[str, float]:
-        few = validation.subset(
-            torch.arange(min(2000, len(validation)), device=validation.images.device)
-        )
+        few = validation.subset(torch.arange(min(2000, len(validation)), device=validation.images.device))
         splits = {"test": validation, "validation": validation, "few": few}
-        return {
-            f"validation_{name}": value
-            for name, value in measure(recipe, model, splits, True).items()
-        }
+        return {f"validation_{name}": value for name, value in measure(recipe, model, splits, True).items()}
 
     return monitor
 
@@ -213,39 +202,108 @@ def evaluate_run(run: Run, device: torch.device | str | None = None) -> dict[str
     return evaluate_model(run.recipe, run.model(device), load_splits(run.recipe, device))
 
 
-def test_codes(model: Any, images: Tensor, seed: int = 0) -> Tensor:
+def codes_of(model: Any, images: Tensor, seed: int = 0) -> Tensor:
     """Codes `(N, dim)` of images `(N, D)`; a stochastic posterior draws one code each, fixed by the seed."""
     generator = torch.Generator(images.device).manual_seed(seed)
     return in_chunks(lambda x: model.encode(x, generator), images)
 
 
+def likelihood(
+    recipe: Recipe,
+    model: Any,
+    splits: Splits,
+    samples: int = 10_000,
+    *,
+    sigmas: Sequence[float] | None = None,
+    progress: bool = False,
+    seed: int = 0,
+) -> LikelihoodEstimate:
+    """Table 1: Parzen log-likelihood of the test images under `samples` images drawn from the model.
+
+    Sigma is chosen on the first 2,000 validation images unless `sigmas` names it. More than 10,000 samples
+    are drawn anew in chunks and never held in memory.
+    """
+    device = splits["test"].images.device
+    to_pixels = _pixel_scale(recipe, device)
+    generator = torch.Generator(device).manual_seed(seed)
+
+    @torch.no_grad()
+    def draw(count: int) -> Tensor:
+        return to_pixels(model.decode(model.prior.sample(count, generator, device)))
+
+    stream: Tensor | SampleStream = SampleStream(draw, samples)
+    if samples <= 10_000:
+        stream = draw(samples)
+    return evaluation.parzen_estimate(
+        to_pixels(splits["test"].images),
+        to_pixels(splits["validation"].images[:2000]),
+        stream,
+        sigmas=sigmas,
+        progress=progress,
+    )
+
+
+def _pixel_scale(recipe: Recipe, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """From what a model sees back to pixels in [0, 1] (appendix A.1)."""
+    if not recipe.data.standardize:
+        return lambda images: images
+    raw = replace(recipe, data=replace(recipe.data, standardize=False))
+    standardizer = data.Standardizer.fit(load_splits(raw, device)["train"].images)
+    return lambda images: standardizer.inverse(images).clamp(0, 1)
+
+
 def _matching(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:
-    """How far q(z) is from p(z), beside the distance of two samples of p(z); and the reconstruction error."""
+    """How far q(z) is from p(z) and the reconstruction error; for Table 1 the log-likelihood, too."""
     images = splits["few" if quick else "test"].images
-    codes = test_codes(model, images)
-    generator = torch.Generator(codes.device).manual_seed(0)
-    sample = model.prior.sample(len(codes), generator, codes.device)
+    codes = codes_of(model, images)
     numbers = {
-        "sliced_wasserstein": evaluation.sliced_wasserstein(codes, sample, generator=generator)
+        "sliced_wasserstein": prior_distance(model.prior, codes),
+        "reconstruction_error": evaluation.reconstruction_error(images, in_chunks(model.decode, codes)),
     }
-    if recipe.model.variant == "supervised":
-        decode: Callable[[Tensor], Tensor] = lambda z: model.decode(z, splits["test"].labels)  # noqa: E731
-    else:
-        decode = model.decode
-    if recipe.model.variant != "supervised" or not quick:
-        numbers["reconstruction_error"] = evaluation.reconstruction_error(images, decode(codes))
+    if recipe.likelihood and not quick:
+        estimate = likelihood(recipe, model, splits)
+        numbers |= {
+            "log_likelihood": estimate.mean,
+            "standard_error": estimate.standard_error,
+            "sigma": estimate.sigma,
+        }
     return numbers
+
+
+def prior_distance(prior: Prior, codes: Tensor, seed: int = 0) -> float:
+    """Sliced Wasserstein distance of codes `(N, dim)` from as many samples of the prior."""
+    generator = torch.Generator(codes.device).manual_seed(seed)
+    sample = prior.sample(len(codes), generator, codes.device)
+    return evaluation.sliced_wasserstein(codes, sample, generator=generator)
 
 
 def _label_regularized(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:
     split = splits["few" if quick else "test"]
     prior: LabelledPrior = model.prior
-    share = evaluation.region_share(test_codes(model, split.images), split.labels, prior.region)
+    share = evaluation.region_share(codes_of(model, split.images), split.labels, prior.region)
     return _matching(recipe, model, splits, quick) | {"region_share": share}
 
 
 def _supervised(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:
-    return _matching(recipe, model, splits, quick)
+    """How well a classifier reads the digit from the style alone: near chance when z is free of content."""
+    split = splits["few" if quick else "test"]
+    codes = codes_of(model, split.images)
+    numbers = {"sliced_wasserstein": prior_distance(model.prior, codes)}
+    if quick:
+        return numbers
+    decoded = torch.cat(
+        [
+            model.decode(z, y).detach()
+            for z, y in zip(codes.split(2000), split.labels.split(2000), strict=True)
+        ]
+    )
+    validation = splits["validation"]
+    probe = (codes_of(model, validation.images), validation.labels, codes, split.labels)
+    return numbers | {
+        "reconstruction_error": evaluation.reconstruction_error(split.images, decoded),
+        "style_linear_probe_error": evaluation.linear_probe_error(*probe),
+        "style_mlp_probe_error": evaluation.mlp_probe_error(*probe),
+    }
 
 
 def _classification(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:

@@ -57,9 +57,7 @@ class Run:
         weights = {k: v.float() if v.is_floating_point() else v for k, v in self._weights().items()}
         expected = {name for name in model.state_dict() if name.split(".")[0] in self.recipe.keep}
         if set(weights) != expected:
-            raise RunError(
-                f"The weights in {self.folder} are of another model: train the run again."
-            )
+            raise RunError(f"The weights in {self.folder} are of another model: train the run again.")
         model.load_state_dict(weights, strict=False)
         return model.to(device).eval()
 
@@ -96,6 +94,7 @@ def save_run(
     weights: dict[str, Tensor],
     history: list[dict[str, float]],
     results: dict[str, float],
+    machine: dict[str, Any],
 ) -> Run:
     """Write a run beside its final place and move it there at once; RunError when it cannot be written."""
     partial = folder.with_name(folder.name + ".writing")
@@ -110,7 +109,7 @@ def save_run(
             "image_dim": image_dim,
             "results": results,
             "seconds": round(sum(row["seconds"] for row in history), 1),
-            "environment": environment(),
+            "environment": machine,
             "sha256": {name: _sha256(partial / name) for name in (METRICS, WEIGHTS)},
         }
         (partial / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
@@ -128,9 +127,7 @@ def load_run(folder: Path | str) -> Run:
     """Read a run; RunError says in one sentence why a folder is not a whole run."""
     folder = Path(folder)
     if folder.name.endswith((PARTIAL, ".writing")):
-        raise RunError(
-            f"{folder} is a run in the making: finish it with the command that began it."
-        )
+        raise RunError(f"{folder} is a run in the making: finish it with the command that began it.")
     for name in (DESCRIPTION, METRICS, WEIGHTS):
         if not (folder / name).is_file():
             raise RunError(f"{folder} is not a finished run ({name} is missing): train it again.")
@@ -147,25 +144,18 @@ def load_run(folder: Path | str) -> Run:
             float(values["seconds"]),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{folder / DESCRIPTION} is not the description of a run: {error}"
-        ) from error
+        raise RunError(f"{folder / DESCRIPTION} is not the description of a run: {error}") from error
     if damaged:
-        raise RunError(
-            f"{folder / damaged[0]} was changed or cut short: restore or train it again."
-        )
+        raise RunError(f"{folder / damaged[0]} was changed or cut short: restore or train it again.")
     return run
 
 
-def find_run(
-    name: str, setting: Setting = "laptop", seed: int = 0, root: Path | None = None
-) -> Run:
+def find_run(name: str, setting: Setting = "laptop", seed: int = 0, root: Path | None = None) -> Run:
     """The run of a recipe by name; RunError says how to make it where there is none."""
     folder = (root or runs_root()) / name / f"{setting}-seed{seed}"
     if not folder.exists():
         raise RunError(
-            f"There is no run in {folder}: make it with"
-            f" `aae train {name} --setting {setting} --seed {seed}`."
+            f"There is no run in {folder}: make it with `aae train {name} --setting {setting} --seed {seed}`."
         )
     return load_run(folder)
 
@@ -183,8 +173,9 @@ def list_runs(root: Path | None = None) -> tuple[list[Run], list[str]]:
     return found, problems
 
 
-def environment() -> dict[str, Any]:
-    """Versions and machine, for the record."""
+def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Versions, code and machine, for the record."""
+    device = torch.device(device)
     return {
         "aae_utils": __version__,
         "commit": _commit(),
@@ -193,18 +184,23 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.system(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
 
 
 def _commit() -> str:
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    """The commit of this package's code, marked `+changes` where the files differ from it."""
+    here = str(Path(__file__).resolve().parent)
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        head, changes = (
+            subprocess.run(
+                ["git", "-C", here, *command], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for command in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "."))
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return answer.stdout.strip()
+    return head + ("+changes" if changes else "")
 
 
 def _sha256(path: Path) -> str:

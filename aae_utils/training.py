@@ -76,7 +76,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a training run may look at: images `(N, D)`, visible labels `(N,)` (-1 hidden), labelled images."""
+    """What a run may look at: images `(N, D)`, visible labels `(N,)` (-1 hidden), labelled images."""
 
     x: Tensor
     y: Tensor
@@ -158,9 +158,7 @@ class Trainer:
         if rates.optimizer == "adam":
             betas = (rates.momentum, 0.999)
             return torch.optim.Adam(parameters, rates.learning_rate, betas=betas, fused=fused)
-        return torch.optim.SGD(
-            parameters, rates.learning_rate, momentum=rates.momentum, fused=fused
-        )
+        return torch.optim.SGD(parameters, rates.learning_rate, momentum=rates.momentum, fused=fused)
 
     def _averaged_model(self) -> AveragedModel | None:
         if not self.settings.averaging:
@@ -178,9 +176,7 @@ class Trainer:
             if labelled_order is not None:
                 chosen = labelled_order[step]
                 labelled_x, labelled_y = self.data.labelled_x[chosen], self.data.labelled_y[chosen]  # type: ignore[index]
-            yield Batch(
-                self.data.x[index], self.data.y[index], labelled_x, labelled_y, self.generator
-            )
+            yield Batch(self.data.x[index], self.data.y[index], labelled_x, labelled_y, self.generator)
 
     def _labelled_order(self, steps: int) -> Tensor | None:
         if self.data.labelled_x is None:
@@ -309,7 +305,7 @@ class Trainer:
 
 
 def shuffled(size: int, count: int, generator: torch.Generator) -> Tensor:
-    """`count` indices below `size`: as many whole shuffles as it takes, so that none is used twice as often."""
+    """`count` indices below `size`, from as many whole shuffles as it takes: all are used equally often."""
     shuffles = [
         torch.randperm(size, generator=generator, device=generator.device)
         for _ in range(math.ceil(count / size))

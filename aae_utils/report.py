@@ -1,0 +1,330 @@
+"""The paper's numbers beside ours: tables and loss curves for the notebooks and the book, from runs on disk."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aae_utils.recipes import SETTINGS, Recipe, Setting, get_recipe, recipe_names
+from aae_utils.runs import Run, list_runs
+
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a number of `run.results` is called, in which unit it is, and which way is better."""
+
+    label: str
+    unit: str = ""
+    decimals: int = 2
+    higher_is_better: bool = False
+
+    @property
+    def title(self) -> str:
+        """The label with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+METRICS = {
+    "error": Metric("test error", "%"),
+    "majority_vote_error": Metric("test error by majority vote", "%"),
+    "nmi": Metric("normalized mutual information", "", 3, True),
+    "ari": Metric("adjusted Rand index", "", 3, True),
+    "clusters": Metric("clusters", "", 0),
+    "empty_clusters": Metric("empty clusters", "", 0),
+    "log_likelihood": Metric("log-likelihood, 10,000 samples", "nats", 1, True),
+    "log_likelihood_10m": Metric("log-likelihood, 10,000,000 samples", "nats", 1, True),
+    "standard_error": Metric("standard error of the log-likelihood over test images", "nats", 1),
+    "sigma": Metric("sigma of the Parzen window", "", 3),
+    "region_share": Metric("codes in the region of their label", "%", 1, True),
+    "sliced_wasserstein": Metric("sliced Wasserstein distance of q(z) from p(z)", "", 3),
+    "reconstruction_error": Metric("reconstruction error, mean square per pixel", "", 4),
+    "style_linear_probe_error": Metric(
+        "error of a linear classifier that reads the digit from the style", "%", 1, True
+    ),
+    "style_mlp_probe_error": Metric(
+        "error of a small network that reads the digit from the style", "%", 1, True
+    ),
+}
+# what a run says about itself rather than measures
+_NOT_MEASURED = ("clusters", "sigma")
+
+
+@dataclass(frozen=True)
+class PaperNumber:
+    """One number that the paper prints; `text` holds its digits as they are printed."""
+
+    where: str
+    method: str
+    metric: str
+    text: str
+    recipe: str | None = None
+
+    @property
+    def value(self) -> float:
+        """The number itself, in `unit`."""
+        return float(self.text.split("±")[0])
+
+    @property
+    def spread(self) -> float | None:
+        """What stands after the ±; None where the paper gives none."""
+        _, sign, spread = self.text.partition("±")
+        return float(spread) if sign else None
+
+    @property
+    def unit(self) -> str:
+        """Percent or nats."""
+        return METRICS[self.metric].unit
+
+
+AAE = "AAE"
+
+_LIKELIHOOD_COLUMNS = (
+    ("Table 1, MNIST", "log_likelihood"),
+    ("Table 1, MNIST", "log_likelihood_10m"),
+    ("Table 1, TFD", "log_likelihood"),
+    ("Table 1, TFD", "log_likelihood_10m"),
+)
+_LIKELIHOODS = {
+    "DBN": ("138 ± 2", "", "1909 ± 66", ""),
+    "Stacked CAE": ("121 ± 1.6", "", "2110 ± 50", ""),
+    "Deep GSN": ("214 ± 1.1", "", "1890 ± 29", ""),
+    "GAN": ("225 ± 2", "386", "2057 ± 26", ""),
+    "GMMN + AE": ("282 ± 2", "", "2204 ± 20", ""),
+    AAE: ("340 ± 2", "427", "2252 ± 16", "2522"),
+}
+_ERROR_COLUMNS = tuple(
+    (f"Table 2, {column}", "error")
+    for column in ("MNIST 100 labels", "MNIST 1000 labels", "MNIST all labels", "SVHN 1000 labels")
+)
+_ERRORS = {
+    "NN baseline": ("25.80", "8.73", "1.25", "47.50"),
+    "VAE (M1) + TSVM": ("11.82 ± 0.25", "4.24 ± 0.07", "", "55.33 ± 0.11"),
+    "VAE (M2)": ("11.97 ± 1.71", "3.60 ± 0.56", "", ""),
+    "VAE (M1 + M2)": ("3.33 ± 0.14", "2.40 ± 0.02", "0.96", "36.02 ± 0.10"),
+    "VAT": ("2.33", "1.36", "0.64 ± 0.04", "24.63"),
+    "CatGAN": ("1.91 ± 0.1", "1.73 ± 0.18", "0.91", ""),
+    "Ladder": ("1.06 ± 0.37", "0.84 ± 0.08", "0.57 ± 0.02", ""),
+    "ADGM": ("0.96 ± 0.02", "", "", "16.61 ± 0.24"),
+    AAE: ("1.90 ± 0.10", "1.60 ± 0.08", "0.85 ± 0.02", "17.70 ± 0.30"),
+}
+_CLUSTERING_COLUMNS = tuple((f"Table 3, {count} clusters", "error") for count in (16, 20, 30))
+_CLUSTERINGS = {"CatGAN": ("", "9.70", ""), AAE: ("9.55 ± 2.05", "", "4.10 ± 1.13")}
+_REDUCTION_COLUMNS = tuple(
+    (f"Figure 11{part}", "error")
+    for part in (
+        "A, 2-D, 1000 labels",
+        "B, 2-D, 100 labels",
+        "C, 2-D, 20 clusters",
+        "D, 10-D, 100 labels",
+    )
+)
+_REDUCTIONS = {AAE: ("4.20", "6.08", "13.95", "3.90")}
+# which recipe measures the same as a row; rows of other methods have none
+_RECIPE_OF = {
+    ("Table 1, MNIST", AAE): "likelihood-mnist",
+    ("Table 1, TFD", AAE): "likelihood-tfd",
+    ("Table 2, MNIST 100 labels", AAE): "semi-supervised-100",
+    ("Table 2, MNIST 1000 labels", AAE): "semi-supervised-1000",
+    ("Table 2, MNIST all labels", AAE): "semi-supervised-all",
+    ("Table 2, SVHN 1000 labels", AAE): "semi-supervised-svhn-1000",
+    ("Table 2, MNIST 100 labels", "NN baseline"): "baseline-100",
+    ("Table 2, MNIST 1000 labels", "NN baseline"): "baseline-1000",
+    ("Table 2, MNIST all labels", "NN baseline"): "baseline-all",
+    ("Table 3, 16 clusters", AAE): "clustering-16",
+    ("Table 3, 30 clusters", AAE): "clustering-30",
+    ("Figure 11A, 2-D, 1000 labels", AAE): "reduction-1000",
+    ("Figure 11B, 2-D, 100 labels", AAE): "reduction-100",
+    ("Figure 11C, 2-D, 20 clusters", AAE): "reduction-unsupervised",
+    ("Figure 11D, 10-D, 100 labels", AAE): "reduction-10d",
+}
+
+
+def _numbers(columns: Sequence[tuple[str, str]], rows: dict[str, tuple[str, ...]]) -> Iterator[PaperNumber]:
+    for method, texts in rows.items():
+        for (where, metric), text in zip(columns, texts, strict=True):
+            if text:
+                recipe = _RECIPE_OF.get((where, method))
+                yield PaperNumber(where, method, metric, text, recipe)
+
+
+PAPER: tuple[PaperNumber, ...] = (
+    *_numbers(_LIKELIHOOD_COLUMNS, _LIKELIHOODS),
+    *_numbers(_ERROR_COLUMNS, _ERRORS),
+    *_numbers(_CLUSTERING_COLUMNS, _CLUSTERINGS),
+    *_numbers(_REDUCTION_COLUMNS, _REDUCTIONS),
+)
+"""Every number of Tables 1 to 3 and of Figure 11, the other methods' rows included."""
+
+
+def paper_numbers(recipe: str) -> list[PaperNumber]:
+    """What the paper reports for a recipe; nothing for figures without numbers."""
+    return [number for number in PAPER if number.recipe == recipe]
+
+
+# ------------------------------------------------------------------------------ paper | ours
+
+
+def results_table(
+    names: str | Sequence[str] | None = None, root: Path | None = None, why: bool = False
+) -> pd.DataFrame:
+    """The paper's numbers beside ours, from the runs below `root`.
+
+    One row for each number of each recipe in `names` (default: all), indexed by "where" it stands; columns
+    "paper", "ours" (mean ± standard deviation over seeds), "seeds" and "setting", and with `why` also
+    "why they differ". "-" marks what the paper does not give or no run has measured. ValueError for an unknown
+    recipe.
+    """
+    names = recipe_names() if names is None else [names] if isinstance(names, str) else list(names)
+    recipes = [get_recipe(name) for name in names]
+    runs = _grouped(list_runs(root)[0])
+    rows = [row for recipe in recipes for row in _recipe_rows(recipe, runs)]
+    columns = ["where", "paper", "ours", "seeds", "setting", "why they differ"]
+    table = pd.DataFrame(rows, columns=columns).set_index("where")
+    return table if why else table.drop(columns="why they differ")
+
+
+RunGroups = dict[tuple[str, Setting], list[Run]]
+
+
+def _grouped(runs: Iterable[Run]) -> RunGroups:
+    groups: RunGroups = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        groups.setdefault((run.recipe.name, run.recipe.setting), []).append(run)
+    return groups
+
+
+def _recipe_rows(recipe: Recipe, runs: RunGroups) -> Iterator[dict[str, Any]]:
+    """The rows of one recipe: each setting that has runs, or one row without any."""
+    settings = [setting for setting in SETTINGS if (recipe.name, setting) in runs]
+    if not settings:
+        yield from _rows(recipe, NOTHING, [])
+    for setting in settings:
+        yield from _rows(recipe, setting, runs[recipe.name, setting])
+
+
+def _rows(recipe: Recipe, setting: str, runs: list[Run]) -> Iterator[dict[str, Any]]:
+    numbers = {number.metric: number for number in paper_numbers(recipe.name)}
+    measured = dict.fromkeys(metric for run in runs for metric in run.results)
+    others = [name for name in measured if name not in (*numbers, *_NOT_MEASURED)]
+    differences = "; ".join(deviations(runs[0].recipe)) if runs else NOTHING
+    for name in [*numbers, *others] or [None]:
+        values = [run.results[name] for run in runs if name in run.results]
+        number = numbers.get(name) if name else None
+        yield {
+            "where": _place(recipe, number, name),
+            "paper": number.text if number else NOTHING,
+            "ours": mean_and_spread(values, name) if name else NOTHING,
+            "seeds": len(values),
+            "setting": setting,
+            "why they differ": differences or "as in the paper's setting",
+        }
+
+
+def _place(recipe: Recipe, number: PaperNumber | None, metric: str | None) -> str:
+    where = recipe.reproduces
+    if number is not None:
+        where = number.where if number.method == AAE else f"{number.where}, {number.method}"
+    return f"{where}: {metric_of(metric).title}" if metric else where
+
+
+def metric_of(name: str) -> Metric:
+    """What is known about a number of `run.results`; an unknown one keeps its own name as the label."""
+    if name in METRICS:
+        return METRICS[name]
+    return Metric(name.replace("_", " "), "%" if name.endswith("_error") else "", 3)
+
+
+def mean_and_spread(values: Sequence[float], metric: str) -> str:
+    """`mean ± standard deviation` (over n - 1) in the metric's decimals; "-" for no value, no ± for one."""
+    if not values:
+        return NOTHING
+    decimals = metric_of(metric).decimals
+    mean = f"{statistics.fmean(values):.{decimals}f}"
+    return f"{mean} ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else mean
+
+
+# ------------------------------------------------------------------------------ deviations
+
+# For each field of a recipe the words for a difference; {ours} and {paper} are its two values.
+_DIFFERENCES = {
+    "training.epochs": "epochs: {ours} instead of {paper}",
+    "training.batch_size": "minibatches of {ours} images instead of {paper}",
+    "training.drops": "rates lowered after epoch {ours} instead of {paper}",
+    "training.drop_factor": "rates multiplied by {ours} at a drop instead of {paper}",
+    "training.averaging": "averaged weights (decay {ours}) instead of the last ones",
+    "data.dataset": "{ours} instead of {paper}",
+    "data.pool": "training images {ours!r} instead of {paper!r}",
+    "data.labels": "{ours} labels instead of {paper}",
+    "data.standardize": "standardized pixels: {ours} instead of {paper}",
+    "data.images": "only the first {ours} images",
+    "model.variant": "model {ours} instead of {paper}",
+    "model.prior": "{ours} prior instead of {paper}",
+    "model.code_dim": "{ours} code dimensions instead of {paper}",
+    "model.prior_std": "prior of standard deviation {ours} instead of {paper}",
+    "model.classes": "{ours} classes instead of {paper}",
+    "model.units": "{ours} units in the layers of encoder and decoder instead of {paper}",
+    "model.discriminator_units": "{ours} units in the discriminator's layers instead of {paper}",
+    "model.posterior": "{ours} posterior instead of {paper}",
+    "model.output": "{ours} output instead of {paper}",
+    "model.input_noise": "input noise of standard deviation {ours} instead of {paper}",
+    "model.input_dropout": "input dropout of {ours} instead of {paper}",
+    "model.batch_norm": "batch normalization: {ours} instead of {paper}",
+    "model.reduction": "reconstruction error as {ours} over pixels instead of {paper}",
+    "model.init_std": "initial weights of standard deviation {ours} instead of {paper}",
+    "model.supervised": "classification phase: {ours} instead of {paper}",
+    "model.head_distance": "cluster heads at least {ours} apart instead of {paper}",
+    "model.head_penalty": "weight {ours} on the heads' distance instead of {paper}",
+    "model.fixed_head_scale": "scale {ours} of the fixed cluster heads instead of {paper}",
+}
+for _group in ("reconstruction", "adversarial", "classification"):
+    _DIFFERENCES |= {
+        f"training.{_group}.learning_rate": f"{_group} rate {{ours}} instead of {{paper}}",
+        f"training.{_group}.momentum": f"{_group} momentum {{ours}} instead of {{paper}}",
+        f"training.{_group}.optimizer": f"{{ours}} instead of {{paper}} for {_group}",
+    }
+_LABELS_OF_A_RECIPE = ("name", "reproduces", "setting", "keep", "likelihood")
+_WITHOUT_DISCRIMINATOR = ("vae", "classifier")
+
+
+def deviations(recipe: Recipe) -> list[str]:
+    """In words, each field in which a recipe differs from its `paper` setting; ValueError for an unknown name."""
+    ours, paper = _fields(recipe), _fields(get_recipe(recipe.name, "paper"))
+    if recipe.model.variant in _WITHOUT_DISCRIMINATOR:
+        del ours["model.discriminator_units"]
+    return [
+        _DIFFERENCES[name].format(ours=_in_words(ours[name]), paper=_in_words(paper[name]))
+        for name in ours
+        if ours[name] != paper[name]
+    ]
+
+
+def _fields(recipe: Recipe) -> dict[str, Any]:
+    """Every field by its dotted name, in the order of `_DIFFERENCES`."""
+    values = {name: v for name, v in recipe.to_json().items() if name not in _LABELS_OF_A_RECIPE}
+    flat: dict[str, Any] = dict(_flattened(values, ""))
+    return {name: flat.pop(name) for name in _DIFFERENCES} | flat
+
+
+def _flattened(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None or value == () or value == 0:
+        return "none"
+    if isinstance(value, tuple):
+        return " and ".join(f"{item:,}" for item in value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
