@@ -239,40 +239,35 @@ class _ParzenWindow:
     def __init__(self, test: Tensor, sigmas: list[float]) -> None:
         self.test = test
         self.sigmas = sigmas
-        self.center = test.double().mean(dim=0)
-        centered = self._centered(test)
-        self.projection = _Projection(centered)
+        self.projection = _Projection(test)
+        reduced = self.projection(test)
         self.groups = [
             _Group(
                 members=members,
-                rows=_query_rows(centered[members]),
-                bound_rows=self.projection.query_rows(centered[members]),
+                rows=_query_rows(test[members].double()),
+                bound_rows=_query_rows(reduced[members], BOUND_SLACK),
                 log_sums=torch.full(
                     (len(sigmas), len(members)), -math.inf, dtype=torch.float64, device=test.device
                 ),
             )
-            for members in _neighbor_groups(self.projection.reduce(centered))
+            for members in _neighbor_groups(reduced)
         ]
 
     def add(self, samples: Tensor) -> None:
         _require_same_width(samples, self.test)
-        centered = self._centered(samples)
-        _require_finite(centered.square().sum(dim=1), "samples")
-        rows, bound_rows = _sample_rows(centered), self.projection.sample_rows(centered)
+        samples = samples.detach().to(self.test.device)
+        reduced = self.projection(samples)
+        _require_finite(reduced, "samples")
+        bound_rows = _sample_rows(reduced, BOUND_SLACK)
         for group in self.groups:
             selected = group.relevant(bound_rows, self.sigmas)
-            if len(selected) == len(rows):
-                group.add(rows, self.sigmas)
-            elif len(selected) > 0:
-                group.add(rows[selected], self.sigmas)
+            if len(selected) > 0:
+                group.add(_sample_rows(samples[selected].double()), self.sigmas)
 
     def log_sums(self) -> Tensor:
         """`(K, M)` float64, the test points in the order in which they were given."""
         members = torch.cat([group.members for group in self.groups])
         return torch.cat([group.log_sums for group in self.groups], dim=1)[:, members.argsort()]
-
-    def _centered(self, points: Tensor) -> Tensor:
-        return points.detach().to(self.test.device, torch.float64) - self.center
 
 
 @dataclass
@@ -312,21 +307,17 @@ class _Projection:
     components and R the rest. The right side is again a squared distance, of points with one coordinate more than P.
     """
 
-    def __init__(self, centered: Tensor) -> None:
-        _, directions = torch.linalg.eigh(centered.T @ centered)
+    def __init__(self, points: Tensor) -> None:
+        points = points.double()
+        _, directions = torch.linalg.eigh(points.T @ points)
         self.directions = directions[:, -PROJECTED_DIMENSIONS:].float()
 
-    def reduce(self, centered: Tensor) -> Tensor:
-        centered = centered.float()
-        projected = centered @ self.directions
-        rest = centered.square().sum(dim=1) - projected.square().sum(dim=1)
-        return torch.cat([projected, rest.clamp_(min=0).sqrt()[:, None]], dim=1)
-
-    def query_rows(self, centered: Tensor) -> Tensor:
-        return _query_rows(self.reduce(centered), BOUND_SLACK)
-
-    def sample_rows(self, centered: Tensor) -> Tensor:
-        return _sample_rows(self.reduce(centered), BOUND_SLACK)
+    def __call__(self, points: Tensor) -> Tensor:
+        """`(N, D)` to `(N, 65)` float32, or `(N, D + 1)` where there are fewer dimensions than that."""
+        points = points.float()
+        projected = points @ self.directions
+        rest = _squared_norms(points) - _squared_norms(projected)
+        return torch.cat([projected, rest.clamp_(min=0).sqrt()], dim=1)
 
 
 def _query_rows(points: Tensor, slack: float = 0.0) -> Tensor:
@@ -334,13 +325,18 @@ def _query_rows(points: Tensor, slack: float = 0.0) -> Tensor:
 
     One matrix product does it all. A positive `slack` makes the product an upper bound in spite of rounding.
     """
-    half = points.square().sum(dim=1, keepdim=True) * ((1 - slack) / 2)
+    half = _squared_norms(points) * ((1 - slack) / 2)
     return torch.cat([points, -half, torch.ones_like(half)], dim=1)
 
 
 def _sample_rows(points: Tensor, slack: float = 0.0) -> Tensor:
-    half = points.square().sum(dim=1, keepdim=True) * ((1 - slack) / 2)
+    half = _squared_norms(points) * ((1 - slack) / 2)
     return torch.cat([points, torch.ones_like(half), -half], dim=1)
+
+
+def _squared_norms(points: Tensor) -> Tensor:
+    # Without the temporary of points.square().sum(), which costs more than the sum itself.
+    return torch.linalg.vector_norm(points, dim=1, keepdim=True).square()
 
 
 def _neighbor_groups(points: Tensor) -> list[Tensor]:

@@ -50,7 +50,7 @@ PART_COLORS = {
     "label": "#b98500",
 }
 INK = "#26282c"
-MUTED = "#6f747c"
+MUTED = "#63686f"
 GAP_COLOR = "#ffffff"
 ABSENT_COLOR = "#e4e6e9"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,12 @@ from aae_utils.networks import (
     Posterior,
     TwoHeadEncoder,
     reparametrize,
+    require_known,
 )
 from aae_utils.priors import UNLABELLED, Categorical, Gaussian, LabelledPrior, Prior
 
 Reduction = Literal["sum", "mean"]
+BatchNorm = Literal["none", "encoder", "autoencoder"]
 RateGroup = Literal["reconstruction", "adversarial", "classification"]
 Terms = dict[str, Tensor]
 
@@ -65,6 +67,13 @@ class Corruption:
 
     noise_std: float = 0.0
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.noise_std < 0 or not 0 <= self.dropout < 1:
+            raise ValueError(
+                "noise_std must be at least 0 and dropout in [0, 1), not"
+                f" {self.noise_std} and {self.dropout}."
+            )
 
     def __call__(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Corrupt images `(N, D)`: Gaussian noise, then dropout that keeps the mean."""
@@ -124,6 +133,7 @@ class AdversarialAutoencoder(nn.Module):
         label_outputs: int = 0,
     ) -> None:
         super().__init__()
+        require_known("reduction", reduction, get_args(Reduction))
         self.prior = prior
         self.corruption = corruption or Corruption()
         self.reduction: Reduction = reduction
@@ -227,14 +237,26 @@ class SupervisedAutoencoder(AdversarialAutoencoder):
 
     def reconstruction_loss(self, batch: Batch) -> Terms:
         """1/2 ||x - p(x|y, z)||^2 with the true label y and z ~ q(z|x)."""
-        reconstruction = self.decode(self.corrupted_code(batch), batch.y)
+        # not decode(): its look at the labels would make every step wait for the device
+        reconstruction = self.decoder(self.with_label(self.corrupted_code(batch), batch.y))
         return {"reconstruction": squared_error(batch.x, reconstruction, self.reduction)}
 
     def decode(self, code: Tensor, y: Tensor | None = None) -> Tensor:
         """Images `(N, D)` of styles `(N, dim)` and labels y `(N,)`."""
-        if y is None or bool((y < 0).any()):
-            raise ValueError("The supervised decoder needs a label from 0 for every image.")
-        return self.decoder(torch.cat((functional.one_hot(y, self.classes).to(code.dtype), code), 1))
+        if y is None or bool(((y < 0) | (y >= self.classes)).any()):
+            raise ValueError(self._labels_needed())
+        return self.decoder(self.with_label(code, y))
+
+    def with_label(self, code: Tensor, y: Tensor) -> Tensor:
+        """The one-hot of labels y `(N,)` beside styles `(N, dim)`: what the decoder sees."""
+        try:
+            one_hot = functional.one_hot(y, self.classes)
+        except RuntimeError as error:
+            raise ValueError(self._labels_needed()) from error
+        return torch.cat((one_hot.to(code.dtype), code), 1)
+
+    def _labels_needed(self) -> str:
+        return f"The supervised decoder needs a label from 0 to {self.classes - 1} for every image."
 
 
 class SemiSupervisedAutoencoder(nn.Module):
@@ -250,12 +272,14 @@ class SemiSupervisedAutoencoder(nn.Module):
         discriminator_units: int | None = None,
         output: Output = "sigmoid",
         corruption: Corruption | None = None,
-        batch_norm: Literal["none", "encoder", "autoencoder"] = "none",
+        batch_norm: BatchNorm = "none",
         reduction: Reduction = "sum",
         init_std: float = 0.01,
         supervised: bool = True,
     ) -> None:
         super().__init__()
+        require_known("reduction", reduction, get_args(Reduction))
+        require_known("batch_norm", batch_norm, get_args(BatchNorm))
         self.label_prior = Categorical(classes)
         self.style_prior = style_prior or Gaussian(10)
         self.classes = classes

@@ -54,7 +54,7 @@ class Encoder(nn.Module):
         init_std: float = 0.01,
     ) -> None:
         super().__init__()
-        _require_known("posterior", posterior, get_args(Posterior))
+        require_known("posterior", posterior, get_args(Posterior))
         self.posterior = posterior
         self.image_dim = image_dim
         self.noise_dim = noise_dim if posterior == "universal" else 0
@@ -122,7 +122,7 @@ class Decoder(nn.Module):
         init_std: float = 0.01,
     ) -> None:
         super().__init__()
-        _require_known("output", output, get_args(Output))
+        require_known("output", output, get_args(Output))
         self.code_dim = code_dim
         self.output = output
         self.hidden = hidden_layers(code_dim, units, batch_norm=batch_norm, init_std=init_std)
@@ -194,6 +194,7 @@ def require_width(values: Tensor, width: int, what: str) -> Tensor:
     return values
 
 
-def _require_known(name: str, value: str, known: tuple[str, ...]) -> None:
+def require_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Do nothing if `value` is one of `known`; a ValueError lists them otherwise."""
     if value not in known:
         raise ValueError(f"Unknown {name} {value!r}: choose one of {', '.join(known)}.")

@@ -207,7 +207,7 @@ def shrink(recipe: Recipe, images: int = 200, epochs: int = 1, units: int = 16) 
 
 _ADAM = Rates(1e-3, 0.9, "adam")
 _A21 = TrainingSettings(epochs=5000, drops=(50, 1000))  # appendix A.2.1, reused where the paper is silent
-_SHORT = TrainingSettings(epochs=20, drops=(15,))
+_SHORT = TrainingSettings(epochs=14, drops=(10,))
 
 
 def _on_a_laptop(model: ModelSettings, units: int = 500, **changes: Any) -> ModelSettings:
@@ -234,10 +234,10 @@ def _figure_4(name: str, figure: str, prior: Any) -> tuple[Recipe, Recipe]:
 
 def _likelihood(name: str, row: str, variant: Variant) -> tuple[Recipe, Recipe]:
     model = ModelSettings(variant, code_dim=8, prior_std=5.0)
-    laptop_training = TrainingSettings(epochs=30, drops=(24,))
+    laptop_training = TrainingSettings(epochs=24, drops=(18,))
     paper_training = _A21
     if variant == "vae":
-        laptop_training = TrainingSettings(epochs=25, drops=(20,), reconstruction=_ADAM)
+        laptop_training = TrainingSettings(epochs=16, drops=(12,), reconstruction=_ADAM)
         paper_training = replace(laptop_training, epochs=1000, drops=(800,))
     laptop = Recipe(name, row, "laptop", _on_a_laptop(model, units=1000), laptop_training, likelihood=True)
     return laptop, replace(laptop, setting="paper", model=model, training=paper_training)
@@ -405,22 +405,22 @@ _RECIPES = _by_name(
     _likelihood_tfd(),
     _supervised("supervised-mnist", "Figure 7, MNIST", "mnist"),
     _supervised("supervised-svhn", "Figure 7, SVHN", "svhn"),
-    _semi_supervised(100, units=1000, epochs=36, drop=28),
-    _semi_supervised(1000, units=500, epochs=25, drop=20),
-    _semi_supervised("all", units=500, epochs=25, drop=20),
+    _semi_supervised(100, units=1000, epochs=32, drop=25),
+    _semi_supervised(1000, units=500, epochs=16, drop=12),
+    _semi_supervised("all", units=500, epochs=16, drop=12),
     _semi_supervised_svhn(),
     _baseline(100, epochs=500),
     _baseline(1000, epochs=200),
-    _baseline("all", epochs=25),
+    _baseline("all", epochs=12),
     _clustering(16),
     _clustering(30),
-    _reduction("reduction-1000", "Figure 11A, 1000 labels", 1000, epochs=20),
-    _reduction("reduction-100", "Figure 11B, 100 labels", 100, epochs=20),
+    _reduction("reduction-1000", "Figure 11A, 1000 labels", 1000, epochs=14),
+    _reduction("reduction-100", "Figure 11B, 100 labels", 100, epochs=14),
     _reduction(
         "reduction-unsupervised",
         "Figure 11C, 20 clusters",
         None,
-        epochs=20,
+        epochs=14,
         classes=20,
         batch_norm="encoder",
     ),
@@ -428,7 +428,7 @@ _RECIPES = _by_name(
         "reduction-10d",
         "Figure 11D, 100 labels",
         100,
-        epochs=20,
+        epochs=14,
         code_dim=10,
         fixed_head_scale=10.0,
     ),

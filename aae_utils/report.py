@@ -1,17 +1,21 @@
-"""The paper's numbers beside ours: tables and loss curves for the notebooks and the book, from runs on disk."""
+"""The paper's numbers beside ours: tables and loss curves for notebooks and book, from runs on disk."""
 
 from __future__ import annotations
 
+import hashlib
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
-from aae_utils.recipes import SETTINGS, Recipe, Setting, get_recipe, recipe_names
-from aae_utils.runs import Run, list_runs
+from aae_utils.recipes import SETTINGS, Recipe, Setting, build_model, get_recipe, recipe_names
+from aae_utils.runs import METRICS as METRICS_FILE
+from aae_utils.runs import Run, list_runs, runs_root
 
 NOTHING = "-"
 
@@ -178,8 +182,8 @@ def results_table(
 
     One row for each number of each recipe in `names` (default: all), indexed by "where" it stands; columns
     "paper", "ours" (mean ± standard deviation over seeds), "seeds" and "setting", and with `why` also
-    "why they differ". "-" marks what the paper does not give or no run has measured. ValueError for an unknown
-    recipe.
+    "why they differ". "-" marks what the paper does not give or no run has measured. ValueError for an
+    unknown recipe.
     """
     names = recipe_names() if names is None else [names] if isinstance(names, str) else list(names)
     recipes = [get_recipe(name) for name in names]
@@ -294,7 +298,7 @@ _WITHOUT_DISCRIMINATOR = ("vae", "classifier")
 
 
 def deviations(recipe: Recipe) -> list[str]:
-    """In words, each field in which a recipe differs from its `paper` setting; ValueError for an unknown name."""
+    """In words, each field that differs from the recipe's `paper` setting; ValueError for an unknown name."""
     ours, paper = _fields(recipe), _fields(get_recipe(recipe.name, "paper"))
     if recipe.model.variant in _WITHOUT_DISCRIMINATOR:
         del ours["model.discriminator_units"]
@@ -328,3 +332,310 @@ def _in_words(value: Any) -> str:
     if isinstance(value, tuple):
         return " and ".join(f"{item:,}" for item in value)
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+# ------------------------------------------------------------------------------ time
+
+
+@dataclass(frozen=True)
+class Duration:
+    """How long a run takes: measured, or reckoned from a run of the other setting."""
+
+    seconds: float
+    machine: str
+    measured: bool
+
+    def __str__(self) -> str:
+        about = "" if self.measured else "about "
+        return f"{about}{time_in_words(self.seconds)} on {self.machine}"
+
+
+def time_in_words(seconds: float) -> str:
+    """Seconds below two minutes, minutes below two hours, hours below two days, then days."""
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def machine_of(run: Run) -> str:
+    """The device on which a run was trained, with the threads that a processor gave it."""
+    device, threads = run.environment.get("device", "unknown"), run.environment.get("threads", "?")
+    return f"cpu, {threads} thread{'' if threads == 1 else 's'}" if device == "cpu" else str(device)
+
+
+def expected_time(recipe: Recipe, runs: RunGroups) -> Duration | None:
+    """The median time of a recipe's runs; else reckoned from its other setting; None without any run.
+
+    The reckoning takes time as proportional to parameters times epochs, on the machine of the known run.
+    """
+    known = runs.get((recipe.name, recipe.setting))
+    if known:
+        return Duration(statistics.median(run.seconds for run in known), machine_of(known[0]), True)
+    for other in (runs[recipe.name, s][0] for s in SETTINGS if (recipe.name, s) in runs):
+        if other.recipe.data == recipe.data:
+            work = _work(recipe, other.image_dim) / _work(other.recipe, other.image_dim)
+            return Duration(other.seconds * work, machine_of(other), False)
+    return None
+
+
+def _work(recipe: Recipe, image_dim: int) -> float:
+    with torch.device("meta"):
+        model = build_model(recipe.model, image_dim)
+    return recipe.training.epochs * sum(weights.numel() for weights in model.parameters())
+
+
+# ------------------------------------------------------------------------------ the book's tables
+
+GROUPS = {
+    "table_1": "Table 1",
+    "table_2": "Table 2",
+    "table_3": "Table 3",
+    "figure_11": "Figure 11",
+    "figures": "",
+}
+
+
+def tables_folder() -> Path:
+    """Where the book reads the tables: `book/_tables` of the repository."""
+    return Path(__file__).resolve().parent.parent / "book" / "_tables"
+
+
+def write_report(root: Path | None = None, folder: Path | None = None) -> tuple[list[Path], list[str]]:
+    """Write the tables and loss curves that the book includes, from the runs below `root`.
+
+    Returns the files in `folder` (default: `book/_tables`) and one sentence for each folder below `root` that
+    is not a finished run. Files that would not change are left alone.
+    """
+    root, folder = root or runs_root(), folder or tables_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    found, problems = list_runs(root)
+    runs = _grouped(found)
+    texts = {
+        **{name: _group_markdown(name, runs) for name in GROUPS},
+        **{f"paper_{name}": _paper_markdown(GROUPS[name]) for name in GROUPS if GROUPS[name]},
+        "behind": _markdown(_distances(runs), "No run measures a number of the paper yet."),
+        "missing": _markdown(_missing(runs), "No run is missing."),
+        "runs": _markdown(_all_runs(found), "There is no run yet."),
+    }
+    pictures = _draw_comparison(runs, folder) + _draw_losses(runs, folder)
+    for variant in dict.fromkeys(get_recipe(name).model.variant for name in recipe_names()):
+        texts[f"losses_{variant}"] = _losses_markdown(variant, runs)
+    texts["comparison"] = _comparison_markdown(pictures)
+    _remove_others(folder, pictures)
+    return pictures + [_write(folder / f"{name}.md", text) for name, text in texts.items()], problems
+
+
+def _write(path: Path, text: str) -> Path:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _markdown(table: pd.DataFrame, otherwise: str) -> str:
+    """A Markdown table, or a sentence where it has no rows."""
+    if table.empty:
+        return otherwise + "\n"
+    return table.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def _group_of(recipe: Recipe) -> str:
+    return next(name for name, start in GROUPS.items() if recipe.reproduces.startswith(start))
+
+
+def _group_markdown(group: str, runs: RunGroups) -> str:
+    """Paper | ours for the recipes of one table or figure; a recipe without runs shows its command."""
+    recipes = [get_recipe(name) for name in recipe_names()]
+    rows: list[dict[str, Any]] = []
+    for recipe in recipes:
+        if _group_of(recipe) == group:
+            rows += _told_once(list(_recipe_rows(recipe, runs)), recipe)
+    return _markdown(pd.DataFrame(rows), "Nothing belongs here.")
+
+
+def _told_once(rows: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
+    """Say why numbers differ in the first row of each setting, and how to get what is missing."""
+    told: set[str] = set()
+    for row in rows:
+        if not row["seeds"]:
+            row["ours"], row["why they differ"] = "no run yet", f"`{command(recipe)}`"
+        elif row["setting"] in told:
+            row["why they differ"] = ""
+        told.add(row["setting"])
+    return rows
+
+
+def command(recipe: Recipe, seed: int = 0) -> str:
+    """What to type for one run of a recipe."""
+    return f"aae train {recipe.name} --setting {recipe.setting} --seed {seed}"
+
+
+def _paper_markdown(where: str) -> str:
+    """A table of the paper as it is printed there, with every method."""
+    numbers = [number for number in PAPER if number.where.startswith(where)]
+    rows: dict[str, dict[str, str]] = {}
+    for number in numbers:
+        column = number.where.removeprefix(where).lstrip(", ")
+        title = f"{column}: {metric_of(number.metric).title}"
+        rows.setdefault(number.method, {"method": number.method})[title] = number.text
+    return _markdown(pd.DataFrame(rows.values()).fillna(NOTHING), "Nothing belongs here.")
+
+
+def _measured_numbers(runs: RunGroups) -> Iterator[tuple[PaperNumber, str, list[float]]]:
+    for number in PAPER:
+        for setting in SETTINGS:
+            group = runs.get((number.recipe or "", setting), [])
+            values = [run.results[number.metric] for run in group if number.metric in run.results]
+            if values:
+                yield number, setting, values
+
+
+def _distances(runs: RunGroups) -> pd.DataFrame:
+    """For each number of the paper that we measured: how far behind it we are, in its unit."""
+    rows = []
+    for number, setting, values in _measured_numbers(runs):
+        metric = metric_of(number.metric)
+        behind = statistics.fmean(values) - number.value
+        behind = -behind if metric.higher_is_better else behind
+        reached = behind <= (number.spread or 0.0)
+        rows.append(
+            {
+                "where": _place(get_recipe(number.recipe or ""), number, number.metric),
+                "paper": number.text,
+                "ours": mean_and_spread(values, number.metric),
+                "seeds": len(values),
+                "setting": setting,
+                "behind by": f"{behind:+.{metric.decimals}f} {metric.unit}",
+                "verdict": "reached" if reached else "falls short",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _missing(runs: RunGroups) -> pd.DataFrame:
+    """Every recipe and setting without a run: the command for it, and its time as far as known."""
+    rows = []
+    for recipe in (get_recipe(name, setting) for name in recipe_names() for setting in SETTINGS):
+        if (recipe.name, recipe.setting) not in runs:
+            time = expected_time(recipe, runs)
+            rows.append(
+                {
+                    "reproduces": recipe.reproduces,
+                    "setting": recipe.setting,
+                    "command": f"`{command(recipe)}`",
+                    "time": str(time or "not known yet"),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _all_runs(runs: list[Run]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "recipe": f"`{run.recipe.name}`",
+            "setting": run.recipe.setting,
+            "seed": run.seed,
+            "epochs": run.recipe.training.epochs,
+            "minutes": f"{run.seconds / 60:.1f}",
+            "device": machine_of(run),
+            "commit": run.environment.get("commit", "unknown"),
+            "results": results_in_words(run.results),
+        }
+        for run in runs
+    )
+
+
+def results_in_words(results: dict[str, float]) -> str:
+    """All numbers of a run in one line."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.{metric_of(name).decimals}f}"
+        + (f" {metric_of(name).unit}" if metric_of(name).unit else "")
+        for name, value in results.items()
+    )
+
+
+# ------------------------------------------------------------------------------ pictures
+
+
+def _first_runs(runs: RunGroups) -> list[Run]:
+    """The run with the lowest seed of each recipe and setting, in the order of the paper."""
+    return [
+        runs[name, setting][0] for name in recipe_names() for setting in SETTINGS if (name, setting) in runs
+    ]
+
+
+def _losses_name(run: Run) -> str:
+    """The digest in the name keeps a picture from being drawn again while its numbers stay the same."""
+    digest = hashlib.sha256((run.folder / METRICS_FILE).read_bytes()).hexdigest()[:8]
+    return f"losses-{run.recipe.name}-{run.recipe.setting}-seed{run.seed}-{digest}.svg"
+
+
+def _draw_losses(runs: RunGroups, folder: Path) -> list[Path]:
+    pictures = {folder / _losses_name(run): run for run in _first_runs(runs)}
+    for path, run in pictures.items():
+        if not path.exists():
+            from aae_utils import figures  # here, since drawing libraries take seconds to import
+
+            _save_picture(partial(figures.losses, run.history()), path)
+    return list(pictures)
+
+
+def _draw_comparison(runs: RunGroups, folder: Path) -> list[Path]:
+    """All error rates of the paper beside ours in one picture; none without runs."""
+    rows = [
+        {
+            "name": f"{_place(get_recipe(number.recipe or ''), number, None)} ({setting})",
+            "paper": number.value,
+            "paper_std": number.spread,
+            "ours": statistics.fmean(values),
+            "ours_std": statistics.stdev(values) if len(values) > 1 else None,
+        }
+        for number, setting, values in _measured_numbers(runs)
+        if number.metric == "error"
+    ]
+    digest = hashlib.sha256(repr(rows).encode()).hexdigest()[:8]
+    path = folder / f"comparison-{digest}.svg"
+    if rows and not path.exists():
+        from aae_utils import figures
+
+        _save_picture(partial(figures.comparison, rows), path)
+    return [path] if rows else []
+
+
+def _save_picture(draw: Callable[[], Any], path: Path) -> None:
+    import matplotlib
+
+    from aae_utils import figures
+
+    with matplotlib.rc_context({"svg.hashsalt": "aae"}):
+        figures.use_style()
+        draw().savefig(path, metadata={"Date": None})
+
+
+def _remove_others(folder: Path, pictures: list[Path]) -> None:
+    for path in [*folder.glob("losses-*.svg"), *folder.glob("comparison-*.svg")]:
+        if path not in pictures:
+            path.unlink()
+
+
+def _losses_markdown(variant: str, runs: RunGroups) -> str:
+    """The loss curves of the first run of each recipe of a variant."""
+    blocks = [
+        f"```{{figure}} _tables/{_losses_name(run)}\n"
+        f":alt: Losses of {run.name} over the epochs\n\n"
+        f"`{run.recipe.name}` ({run.recipe.reproduces}), {run.recipe.setting} setting, seed {run.seed}.\n"
+        "```\n"
+        for run in _first_runs(runs)
+        if run.recipe.model.variant == variant
+    ]
+    return "\n".join(blocks) or "There is no run of this model yet.\n"
+
+
+def _comparison_markdown(pictures: list[Path]) -> str:
+    for path in pictures:
+        if path.name.startswith("comparison-"):
+            return (
+                f"```{{figure}} _tables/{path.name}\n:alt: Test errors of the paper and ours\n\n"
+                "Test error in percent, the paper's and ours; bars are standard deviations.\n```\n"
+            )
+    return "There is nothing to compare yet.\n"

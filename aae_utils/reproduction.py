@@ -155,6 +155,8 @@ def load_splits(recipe: Recipe, device: torch.device | str = "cpu") -> Splits:
 def make_training_set(recipe: Recipe, pool: ImageData, seed: int) -> TrainingSet:
     """Hide the labels that a recipe does not show, and set the labelled images apart."""
     labels = recipe.data.labels
+    if recipe.model.variant == "supervised" and labels != "all":
+        raise ValueError(f"{recipe.name} needs the label of every image: use labels='all', not {labels!r}.")
     if labels is None:
         return TrainingSet(pool.images, torch.full_like(pool.labels, UNLABELLED))
     if labels == "all":
