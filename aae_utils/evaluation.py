@@ -1,7 +1,8 @@
-"""Metrics of the paper: Parzen log-likelihood, classification and clustering error, distance to the prior.
+"""Metrics of the paper: likelihood, classification and clustering error, distance to the prior.
 
-Every function takes tensors or arrays of results and knows nothing about models. Errors are percentages, likelihoods
-are nats, and a wrong shape raises `EvaluationError` with one sentence that says what was expected.
+Every function takes tensors or arrays of results and knows nothing about models. Errors are
+percentages, likelihoods are nats, and a wrong shape raises `EvaluationError` with one sentence that
+says what was expected.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-# A term that lies this many nats below the sum found so far changes it by exp(-32) = 1e-14 of its value:
-# ten million such terms together move the result by 1e-7 nats.
+# A term that lies this many nats below the sum found so far changes it by exp(-32) = 1e-14 of its
+# value: ten million such terms together move the result by 1e-7 nats.
 NEGLIGIBLE_NATS = 32.0
 
-# float32 rounding of the bound on a distance, relative to the norms: generous, and harmless to the speed.
+# float32 rounding of the bound on a distance, relative to the norms: generous, and harmless to the
+# speed.
 BOUND_SLACK = 1e-5
 
-# Measured on MNIST: the fastest of 32 to 128, and of 32 to 128.
+# Speed only, never the result; on MNIST anything from 48 to 100 is about as fast.
 PROJECTED_DIMENSIONS = 64
 TEST_POINTS_PER_GROUP = 64
 
@@ -40,7 +42,8 @@ class EvaluationError(ValueError):
 class SampleStream:
     """Samples drawn chunk by chunk, so that ten million of them never lie in memory.
 
-    `draw(n)` returns `(n, D)`; every pass over the stream calls it anew until `count` samples are drawn.
+    `draw(n)` returns `(n, D)`; every pass over the stream calls it anew until `count` samples are
+    drawn.
     """
 
     draw: Callable[[int], Tensor]
@@ -55,7 +58,7 @@ class SampleStream:
 Samples = Tensor | SampleStream | Iterable[Tensor] | Callable[[], Iterable[Tensor]]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Likelihood (section 3, Table 1)
 
 
@@ -69,11 +72,12 @@ def parzen_log_likelihood(
 ) -> Tensor:
     """Log-likelihood of each test point under a Gaussian Parzen window (section 3), in nats.
 
-    log p(x) = log 1/S sum_s N(x; s, sigma^2 I), summed as a stream, exact to 1e-3 nats.
+    log p(x) = log 1/S sum_s N(x; s, sigma^2 I), summed as a stream, exact to 1e-6 nats.
 
-    `test` is `(M, D)`. `samples` is `(S, D)`, a `SampleStream`, or an iterable (or a function that returns one) of
-    chunks `(s, D)`. Returns `(M,)` float64 for one sigma, `(K, M)` for K of them in one pass over the samples.
-    Raises `EvaluationError` for shapes that do not fit, non-finite values, and sigmas that are not positive.
+    `test` is `(M, D)`. `samples` is `(S, D)`, a `SampleStream`, or an iterable (or a function that
+    returns one) of chunks `(s, D)`. Returns `(M,)` float64 for one sigma, `(K, M)` for K of them in
+    one pass over the samples. Raises `EvaluationError` for shapes that do not fit, non-finite
+    values, and sigmas that are not positive.
     """
     sigmas = _sigmas(sigma)
     log_likelihood, _ = _parzen(test, samples, sigmas, chunk_size, progress)
@@ -89,12 +93,15 @@ def parzen_sigma(
     chunk_size: int = 10_000,
     progress: bool = False,
 ) -> tuple[float, list[tuple[float, float]]]:
-    """Window width with the best mean log-likelihood of the validation set, and the curve (sigma, mean in nats).
+    """Window width with the best mean log-likelihood of the validation set, and the curve.
 
-    Without `sigmas` a coarse grid (factor 1.25) is followed by a fine one (about 2.5 %) around its best value: in 784
-    dimensions a sigma that is off by 5 % already costs 2 nats. With `sigmas` the choice is made among them. A grid
-    whose best value lies at its border is widened until it does not. Every grid is one more pass over the samples,
-    so a generator that can be read only once is refused.
+    The curve is a list of (sigma, mean in nats), in the order of sigma.
+
+    Without `sigmas` a coarse grid (factor 1.25) is followed by a fine one (about 2.5 %) around its
+    best value: in 784 dimensions a sigma that is off by 5 % already costs 2 nats. With `sigmas` the
+    choice is made among them. A grid whose best value lies at its border is widened until it does
+    not. Every grid is one more pass over the samples, so a generator that can be read only once is
+    refused.
     """
     if isinstance(samples, Iterator):
         raise EvaluationError(
@@ -119,7 +126,8 @@ def parzen_sigma(
 class LikelihoodEstimate:
     """One entry of Table 1: mean log-likelihood of the test set in nats, with how it was obtained.
 
-    `standard_error` is over the test points, `curve` the mean log-likelihood of the validation set for each sigma.
+    `standard_error` is over the test points, `curve` the mean log-likelihood of the validation set
+    for each sigma.
     """
 
     mean: float
@@ -145,13 +153,15 @@ def parzen_estimate(
     chunk_size: int = 10_000,
     progress: bool = False,
 ) -> LikelihoodEstimate:
-    """Protocol of section 3: sigma chosen on the validation set, then the mean over the test set and its error.
+    """Protocol of section 3: sigma chosen on the validation set, then the test set scored.
 
-    `test` is `(M, D)`, `validation` `(V, D)`, both in the space of the samples. A few thousand validation points are
-    enough. With one entry in `sigmas` nothing is chosen and the validation set is not read.
+    `test` is `(M, D)`, `validation` `(V, D)`, both in the space of the samples. A few thousand
+    validation points are enough. With one entry in `sigmas` nothing is chosen and the validation
+    set is not read.
     """
     if sigmas is not None and len(sigmas) == 1:
-        best, curve = float(sigmas[0]), []
+        best: float = float(sigmas[0])
+        curve: list[tuple[float, float]] = []
     else:
         best, curve = parzen_sigma(validation, samples, sigmas, chunk_size=chunk_size, progress=progress)
     log_likelihood, count = _parzen(test, samples, _sigmas(best), chunk_size, progress)
@@ -230,10 +240,11 @@ def _parzen(
 class _ParzenWindow:
     """Running log sum_s exp(-|x - s|^2 / 2 sigma^2) for all test points and all sigmas.
 
-    In high dimension almost every sample is too far from a test point to count. Test points are therefore held in
-    groups of neighbors, and a lower bound of the distance, in few dimensions and float32, tells which samples can
-    matter to a group. Only for those is the full distance computed, in float64: in float32 the products of two
-    images, divided by sigma^2, would be off by up to 1e-3 nats.
+    In high dimension almost every sample is too far from a test point to count. Test points are
+    therefore held in groups of neighbors, and a lower bound of the distance, in few dimensions and
+    float32, tells which samples can matter to a group. Only for those is the full distance
+    computed, in float64: in float32 the products of two images, divided by sigma^2, would be off by
+    up to 1e-3 nats.
     """
 
     def __init__(self, test: Tensor, sigmas: list[float]) -> None:
@@ -301,10 +312,12 @@ class _Group:
 
 
 class _Projection:
-    """Lower bound of a distance from few dimensions: leading principal components and the norm of what is left.
+    """Lower bound of a distance from few dimensions: leading principal components and the norm of
+    what is left.
 
-    |x - s|^2 = |Px - Ps|^2 + |Rx - Rs|^2 >= |Px - Ps|^2 + (|Rx| - |Rs|)^2, with P the projection on the leading
-    components and R the rest. The right side is again a squared distance, of points with one coordinate more than P.
+    |x - s|^2 = |Px - Ps|^2 + |Rx - Rs|^2 >= |Px - Ps|^2 + (|Rx| - |Rs|)^2, with P the projection on
+    the leading components and R the rest. The right side is again a squared distance, of points
+    with one coordinate more than P.
     """
 
     def __init__(self, points: Tensor) -> None:
@@ -313,7 +326,7 @@ class _Projection:
         self.directions = directions[:, -PROJECTED_DIMENSIONS:].float()
 
     def __call__(self, points: Tensor) -> Tensor:
-        """`(N, D)` to `(N, 65)` float32, or `(N, D + 1)` where there are fewer dimensions than that."""
+        """`(N, D)` to `(N, 65)` float32, or `(N, D + 1)` where D is smaller than 64."""
         points = points.float()
         projected = points @ self.directions
         rest = _squared_norms(points) - _squared_norms(projected)
@@ -321,9 +334,11 @@ class _Projection:
 
 
 def _query_rows(points: Tensor, slack: float = 0.0) -> Tensor:
-    """Rows (x, -|x|^2 / 2, 1): their product with `_sample_rows` (s, 1, -|s|^2 / 2) is -|x - s|^2 / 2.
+    """Rows (x, -|x|^2 / 2, 1): their product with `_sample_rows` (s, 1, -|s|^2 / 2) is -|x - s|^2 /
+    2.
 
-    One matrix product does it all. A positive `slack` makes the product an upper bound in spite of rounding.
+    One matrix product does it all. A positive `slack` makes the product an upper bound in spite of
+    rounding.
     """
     half = _squared_norms(points) * ((1 - slack) / 2)
     return torch.cat([points, -half, torch.ones_like(half)], dim=1)
@@ -340,7 +355,8 @@ def _squared_norms(points: Tensor) -> Tensor:
 
 
 def _neighbor_groups(points: Tensor) -> list[Tensor]:
-    """Indices of the points in groups of neighbors: a few rounds of k-means from evenly spaced points.
+    """Indices of the points in groups of neighbors: a few rounds of k-means from evenly spaced
+    points.
 
     The grouping decides how fast the window is, never what it returns.
     """
@@ -395,7 +411,8 @@ def _off_mps(points: Tensor) -> Tensor:
 
 @contextmanager
 def _full_float32() -> Iterator[None]:
-    # TF32 or bfloat16 products, which training may have switched on, are coarser than the slack of the bound.
+    # TF32 or bfloat16 products, which training may have switched on, are coarser than the slack of
+    # the bound.
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -404,7 +421,7 @@ def _full_float32() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Classification and clustering (sections 5 to 7, Tables 2 and 3)
 
 
@@ -418,8 +435,8 @@ def classification_error(predictions: Tensor, labels: Tensor) -> float:
 def cluster_labels(validation_probabilities: Tensor, validation_labels: Tensor) -> Tensor:
     """Label of each cluster by the rule of section 6, `(K,)`.
 
-    Cluster i gets the true label of the validation example x_n with the largest q(y_i | x_n), the first one if
-    several tie. `validation_probabilities` is `(N, K)`, `validation_labels` `(N,)`.
+    Cluster i gets the true label of the validation example x_n with the largest q(y_i | x_n), the
+    first one if several tie. `validation_probabilities` is `(N, K)`, `validation_labels` `(N,)`.
     """
     _require_probabilities(validation_probabilities, validation_labels, "validation")
     most_certain = validation_probabilities.argmax(dim=0)
@@ -427,9 +444,11 @@ def cluster_labels(validation_probabilities: Tensor, validation_labels: Tensor) 
 
 
 def clustering_error(test_probabilities: Tensor, test_labels: Tensor, cluster_to_label: Tensor) -> float:
-    """Error in percent when each point gets the label of its most probable cluster (section 6, Table 3).
+    """Error in percent when each point gets the label of its most probable cluster (section 6,
+    Table 3).
 
-    `test_probabilities` is `(N, K)`, `test_labels` `(N,)`, `cluster_to_label` `(K,)` as from `cluster_labels`.
+    `test_probabilities` is `(N, K)`, `test_labels` `(N,)`, `cluster_to_label` `(K,)` as from
+    `cluster_labels`.
     """
     _require_probabilities(test_probabilities, test_labels, "test")
     _require_labels(cluster_to_label, test_probabilities.shape[1], "cluster labels")
@@ -440,7 +459,8 @@ def clustering_error(test_probabilities: Tensor, test_labels: Tensor, cluster_to
 def majority_vote_error(test_probabilities: Tensor, test_labels: Tensor) -> float:
     """Error in percent when each cluster takes the commonest true label among its own test points.
 
-    Many papers report this one. It reads the test labels, so it is at most the error of any other labelling.
+    Many papers report this one. It reads the test labels, so it is at most the error of any other
+    labelling.
     """
     _require_probabilities(test_probabilities, test_labels, "test")
     clusters = test_probabilities.argmax(dim=1)
@@ -459,9 +479,9 @@ def clustering_report(
 ) -> dict[str, float]:
     """All clustering numbers of section 6 by name.
 
-    `error` (the paper's rule) and `majority_vote_error` in percent, `nmi` (normalized mutual information) and `ari`
-    (adjusted Rand index) with 1 for a perfect clustering, `clusters`, and `empty_clusters`: those that no test point
-    belongs to.
+    `error` (the paper's rule) and `majority_vote_error` in percent, `nmi` (normalized mutual
+    information) and `ari` (adjusted Rand index) with 1 for a perfect clustering, `clusters`, and
+    `empty_clusters`: those that no test point belongs to.
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -480,16 +500,17 @@ def clustering_report(
     }
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # How well q(z) matches p(z) (section 2)
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, *, projections: int = 128, generator: torch.Generator) -> float:
     """Sliced 2-Wasserstein distance between two point sets of equal size, `(N, D)` each.
 
-    Both sets are projected on random directions, where the best pairing is that of the sorted values; the result is
-    the root of the mean squared difference over pairs and directions, in the units of the points. Two equal clouds
-    that lie a vector d apart have a distance of about |d| / sqrt(D).
+    Both sets are projected on random directions, where the best pairing is that of the sorted
+    values; the result is the root of the mean squared difference over pairs and directions, in the
+    units of the points. Two equal clouds that lie a vector d apart have a distance of about |d| /
+    sqrt(D).
     """
     _require_points(a, "points of the first set")
     _require_points(b, "points of the second set")
@@ -517,10 +538,11 @@ def noise_floor(
     projections: int = 128,
     generator: torch.Generator,
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the sliced distance between two independent samples of the prior itself.
+    """Mean and standard deviation of the sliced distance between two independent samples of the
+    prior itself.
 
-    `prior_sample(count)` returns `(count, D)`. A perfect q(z) would score about the mean, not zero: distances of the
-    same size mean "no difference seen at this sample size".
+    `prior_sample(count)` returns `(count, D)`. A perfect q(z) would score about the mean, not zero:
+    distances of the same size mean "no difference seen at this sample size".
     """
     if repeats < 2:
         raise EvaluationError(f"repeats must be at least 2 to give a standard deviation, got {repeats}.")
@@ -534,7 +556,7 @@ def noise_floor(
     return values.mean().item(), values.std().item()
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Reconstruction and overfitting
 
 
@@ -551,18 +573,19 @@ def reconstruction_error(images: Tensor, reconstructions: Tensor) -> float:
 
 
 def black_image_error(images: Tensor) -> float:
-    """Reconstruction error of answering zero for every pixel: a model above it has learned nothing."""
+    """Reconstruction error of answering zero for every pixel: a model above it learned nothing."""
     return reconstruction_error(images, torch.zeros_like(images))
 
 
 def mean_image_error(images: Tensor) -> float:
-    """Reconstruction error of answering the mean image every time: what a code without information can reach."""
+    """Reconstruction error of always answering the mean image: what an empty code can reach."""
     _require_points(images, "images")
     return reconstruction_error(images, images.mean(dim=0).expand_as(images))
 
 
 def nearest_training_images(samples: Tensor, training: Tensor, chunk_size: int = 10_000) -> Tensor:
-    """Index of the training image with the smallest Euclidean distance to each sample, `(S,)` (Figure 5).
+    """Index of the training image with the smallest Euclidean distance to each sample, `(S,)`
+    (Figure 5).
 
     `samples` is `(S, D)`, `training` `(N, D)`. The first of several equal ones is taken.
     """
@@ -580,49 +603,50 @@ def nearest_training_images(samples: Tensor, training: Tensor, chunk_size: int =
     return nearest.to(samples.device)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What a code says about the label (sections 2.3 and 4)
 
 
 def linear_probe_error(
     train_codes: Tensor,
     train_labels: Tensor,
-    codes_of: Tensor,
+    test_codes: Tensor,
     test_labels: Tensor,
     *,
     seed: int = 0,
 ) -> float:
-    """Test error in percent of a logistic regression that reads the label from the code alone (section 4).
+    """Test error in percent of a logistic regression that reads the label from the code alone
+    (section 4).
 
-    Codes are `(N, D)`, labels `(N,)`. Near chance (90 % for ten equally common digits) means that no linear rule finds the label in
-    the style code. Codes are standardized by the training codes.
+    Codes are `(N, D)`, labels `(N,)`. Near chance (90 % for ten equally common digits) means that
+    no linear rule finds the label in the style code. Codes are standardized by the training codes.
     """
     from sklearn.linear_model import LogisticRegression
 
     classifier = LogisticRegression(max_iter=200, random_state=seed)
-    return _probe_error(classifier, train_codes, train_labels, codes_of, test_labels)
+    return _probe_error(classifier, train_codes, train_labels, test_codes, test_labels)
 
 
 def mlp_probe_error(
     train_codes: Tensor,
     train_labels: Tensor,
-    codes_of: Tensor,
+    test_codes: Tensor,
     test_labels: Tensor,
     *,
     seed: int = 0,
 ) -> float:
-    """As `linear_probe_error`, with one hidden layer of 100 ReLU units: finds the label also where no plane does."""
+    """As `linear_probe_error`, with 100 hidden ReLU units: finds the label where no plane does."""
     from sklearn.neural_network import MLPClassifier
 
     classifier = MLPClassifier((100,), batch_size=100, max_iter=30, random_state=seed)
-    return _probe_error(classifier, train_codes, train_labels, codes_of, test_labels)
+    return _probe_error(classifier, train_codes, train_labels, test_codes, test_labels)
 
 
 def _probe_error(
     classifier: Any,
     train_codes: Tensor,
     train_labels: Tensor,
-    codes_of: Tensor,
+    test_codes: Tensor,
     test_labels: Tensor,
 ) -> float:
     from sklearn.exceptions import ConvergenceWarning
@@ -630,10 +654,10 @@ def _probe_error(
     from sklearn.preprocessing import StandardScaler
 
     _require_points(train_codes, "training codes")
-    _require_points(codes_of, "test codes")
-    _require_same_width(codes_of, train_codes)
+    _require_points(test_codes, "test codes")
+    _require_same_width(test_codes, train_codes)
     _require_labels(train_labels, len(train_codes), "training labels")
-    _require_labels(test_labels, len(codes_of), "test labels")
+    _require_labels(test_labels, len(test_codes), "test labels")
     if len(train_labels.unique()) < 2:
         raise EvaluationError("A probe needs training labels of at least two classes, got one.")
     probe = make_pipeline(StandardScaler(), classifier)
@@ -641,22 +665,22 @@ def _probe_error(
         # A probe is stopped after a fixed, short time by intention.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(train_codes.detach().cpu().numpy(), train_labels.cpu().numpy())
-    predictions = torch.from_numpy(probe.predict(codes_of.detach().cpu().numpy()))
+    predictions = torch.from_numpy(probe.predict(test_codes.detach().cpu().numpy()))
     return classification_error(predictions, test_labels.cpu())
 
 
 def region_share(codes: Tensor, labels: Tensor, regions: Callable[[Tensor], Tensor]) -> float:
     """Share of codes that lie in the region of their own label, in percent (section 2.3).
 
-    `codes` is `(N, D)`, `labels` `(N,)`; `regions(codes)` returns the label `(N,)` of the region of each code, such as
-    the nearest component of the mixture or the segment of the swiss roll.
+    `codes` is `(N, D)`, `labels` `(N,)`; `regions(codes)` returns the label `(N,)` of the region of
+    each code, such as the nearest component of the mixture or the segment of the swiss roll.
     """
     _require_points(codes, "codes")
     _require_labels(labels, len(codes), "labels")
     return 100 - classification_error(regions(codes), labels)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Checks
 
 

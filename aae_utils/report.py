@@ -385,6 +385,43 @@ def _work(recipe: Recipe, image_dim: int) -> float:
     return recipe.training.epochs * sum(weights.numel() for weights in model.parameters())
 
 
+# ------------------------------------------------------------------------------ the command's tables
+
+
+def recipes_table(recipes: Iterable[Recipe], root: Path | None = None) -> pd.DataFrame:
+    """What each recipe reproduces, how long its runs took, and their first number: the paper's and ours."""
+    runs = _grouped(list_runs(root)[0])
+    return pd.DataFrame(_recipe_line(recipe, runs) for recipe in recipes)
+
+
+def _recipe_line(recipe: Recipe, runs: RunGroups) -> dict[str, str]:
+    group = runs.get((recipe.name, recipe.setting), [])
+    first = next(_rows(recipe, recipe.setting, group))
+    metric = str(first["where"]).rpartition(": ")[2] if group or first["paper"] != NOTHING else ""
+    return {
+        "recipe": recipe.name,
+        "setting": recipe.setting,
+        "reproduces": recipe.reproduces,
+        "time": str(expected_time(recipe, runs)) if group else NOTHING,
+        "number": metric,
+        "paper": str(first["paper"]),
+        "ours": str(first["ours"]),
+        "seeds": str(first["seeds"]),
+    }
+
+
+def evaluation_table(run: Run, again: dict[str, float]) -> pd.DataFrame:
+    """The numbers that a run stored beside those computed again."""
+    return pd.DataFrame(
+        {
+            "number": metric_of(name).title,
+            "stored": f"{run.results[name]:.4f}" if name in run.results else NOTHING,
+            "again": f"{again[name]:.4f}" if name in again else NOTHING,
+        }
+        for name in dict.fromkeys([*run.results, *again])
+    )
+
+
 # ------------------------------------------------------------------------------ the book's tables
 
 GROUPS = {
@@ -436,6 +473,7 @@ def _markdown(table: pd.DataFrame, otherwise: str) -> str:
     """A Markdown table, or a sentence where it has no rows."""
     if table.empty:
         return otherwise + "\n"
+    table = table.map(lambda cell: str(cell).replace("|", "\\|"))  # q(z|x) is one cell
     return table.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
@@ -473,12 +511,13 @@ def command(recipe: Recipe, seed: int = 0) -> str:
 def _paper_markdown(where: str) -> str:
     """A table of the paper as it is printed there, with every method."""
     numbers = [number for number in PAPER if number.where.startswith(where)]
-    rows: dict[str, dict[str, str]] = {}
-    for number in numbers:
-        column = number.where.removeprefix(where).lstrip(", ")
-        title = f"{column}: {metric_of(number.metric).title}"
-        rows.setdefault(number.method, {"method": number.method})[title] = number.text
-    return _markdown(pd.DataFrame(rows.values()).fillna(NOTHING), "Nothing belongs here.")
+    columns = {}
+    for number in sorted(numbers, key=lambda number: number.where):
+        part = number.where.removeprefix(where).lstrip(", ")
+        title = f"{part}: {metric_of(number.metric).title}"
+        columns.setdefault(title, {})[number.method] = number.text
+    table = pd.DataFrame(columns, index=list(dict.fromkeys(number.method for number in numbers)))
+    return _markdown(table.fillna(NOTHING).reset_index(names="method"), "Nothing belongs here.")
 
 
 def _measured_numbers(runs: RunGroups) -> Iterator[tuple[PaperNumber, str, list[float]]]:
@@ -505,7 +544,7 @@ def _distances(runs: RunGroups) -> pd.DataFrame:
                 "ours": mean_and_spread(values, number.metric),
                 "seeds": len(values),
                 "setting": setting,
-                "behind by": f"{behind:+.{metric.decimals}f} {metric.unit}",
+                "behind by": f"{behind:+.{metric.decimals}f} {metric.unit.replace('%', 'points')}",
                 "verdict": "reached" if reached else "falls short",
             }
         )

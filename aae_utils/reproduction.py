@@ -51,17 +51,19 @@ def train_recipe(
     device: torch.device | str | None = None,
     progress: bool | None = None,
     checkpoint_seconds: float = 60.0,
+    wait: bool = False,
 ) -> Run:
     """Train a recipe to a finished run, or return the run if it is there already.
 
     An interrupted training continues from its newest checkpoint. RunError when another process trains the
-    same run, when the folder holds another recipe, or when the result cannot be written.
+    same run (with `wait`, what that process leaves is waited for and taken over), when the folder holds
+    another recipe, or when the result cannot be written.
     """
     folder = run_folder(recipe, seed, root)
     work = folder.with_name(folder.name + PARTIAL)
     try:
         work.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(work.with_name("." + folder.name + ".lock"), timeout=0)
+        lock = FileLock(work.with_name("." + folder.name + ".lock"), timeout=-1 if wait else 0)
         with lock:
             if folder.exists():
                 return _same_recipe(load_run(folder), recipe)
@@ -102,12 +104,15 @@ def _claim(work: Path, recipe: Recipe, seed: int) -> None:
     note = work / "recipe.json"
     mine = json.dumps({"recipe": recipe.to_json(), "seed": seed}, indent=1)
     work.mkdir(exist_ok=True)
-    if note.exists() and note.read_text() != mine:
+    if not note.exists():
+        partial = note.with_suffix(".writing")
+        partial.write_text(mine)
+        os.replace(partial, note)
+    elif note.read_text() != mine:
         raise RunError(
             f"{work} holds an interrupted training with other settings: delete it, or give the"
             " command that began it."
         )
-    note.write_text(mine)
 
 
 def _same_recipe(run: Run, recipe: Recipe) -> Run:

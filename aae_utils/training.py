@@ -6,8 +6,9 @@ import math
 import os
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -89,6 +90,15 @@ class TrainingSet:
                 f"Expected images (N, D) and one label each, got {tuple(self.x.shape)} and"
                 f" {tuple(self.y.shape)}."
             )
+        if (self.labelled_x is None) != (self.labelled_y is None):
+            raise ValueError("Give labelled_x and labelled_y together, or neither.")
+        if self.labelled_y is not None and self.labelled_x is not None:
+            count = len(self.labelled_y)
+            if count == 0 or self.labelled_x.shape != (count, self.x.shape[1]):
+                raise ValueError(
+                    f"Expected labelled images ({max(count, 1)}, {self.x.shape[1]}) beside {count} labels,"
+                    f" got {tuple(self.labelled_x.shape)}."
+                )
 
     def __len__(self) -> int:
         return len(self.x)
@@ -323,7 +333,8 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
             os.replace(newest, folder / PREVIOUS_CHECKPOINT)
         os.replace(partial, newest)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         warnings.warn(
             f"No checkpoint was written to {folder} ({error}): training goes on, free some space.",
             stacklevel=2,
@@ -339,7 +350,7 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
     found = [path for path in found if path.exists()]
     for path in found:
         try:
-            return torch.load(path, map_location=device, weights_only=True)
+            return _read_checkpoint(path, device)
         except Exception as error:  # torch.load raises many kinds for a damaged file
             warnings.warn(f"{path} cannot be read ({error}): trying the one before.", stacklevel=2)
     if found:
@@ -347,3 +358,12 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
             f"No checkpoint in {folder} can be read: delete the folder to train from the start."
         )
     return None
+
+
+def _read_checkpoint(path: Path, device: torch.device | str) -> dict[str, Any]:
+    # torch.load reads over the checksums in the file, and a training resumed from altered numbers goes on
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise ValueError(f"the checksum of {damaged} is wrong")
+    return torch.load(path, map_location=device, weights_only=True)

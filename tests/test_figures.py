@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import runpy
 from xml.etree import ElementTree
 
 import matplotlib
@@ -453,3 +454,19 @@ def test_a_diagram_is_a_picture_with_a_title_that_loads_nothing(number, request)
     links = [v for e in root.iter() for k, v in e.attrib.items() if k.rpartition("}")[2] == "href"]
     assert all(link.startswith("#") for link in links)
     assert not list(root.iter(svg + "text")), "text must be drawn as paths: fonts differ"
+
+
+def test_the_shipped_diagrams_are_those_that_the_script_draws(request, tmp_path):
+    folder = request.config.rootpath / "book" / "_static" / "figures"
+    script = runpy.run_path(str(folder / "draw.py"))
+    assert {f"figure{number}.svg" for number in script["FIGURES"]} == {
+        path.name for path in folder.glob("*.svg")
+    }
+    draw, height, title = script["FIGURES"][6]
+    fresh = script["render"](draw, height, f"Figure 6: {title}")
+    assert groups(fresh) == groups((folder / "figure6.svg").read_text())
+
+
+def groups(svg: str) -> list[str | None]:
+    """The names of all parts in their order; coordinates may differ between releases."""
+    return [e.get("id") for e in ElementTree.fromstring(svg.encode()).iter() if e.tag[-2:] == "}g"]

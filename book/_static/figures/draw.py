@@ -35,10 +35,15 @@ WIDTH = 100.0
 UNIT = 0.1
 TEXT, SMALL = 13.0, 11.5
 LINE = 1.6
+PITCH = 2.5
 BAND = "#f3f4f6"
+ONE_HOT, SOFTMAX = (0.2, 1.0, 0.2), (0.3, 0.8, 0.15)
 ENCODER, DECODER = PART_COLORS["encoder"], PART_COLORS["decoder"]
 DISCRIMINATOR = PART_COLORS["discriminator"]
 PRIOR, LABEL = PART_COLORS["prior"], PART_COLORS["label"]
+# Text needs more contrast than areas and lines do.
+LABEL_INK = "#7d5a00"
+DISCRIMINATOR_INK = "#ad4420"
 
 # A handwritten 3 in the unit square: the stroke's points, joined by smooth curves.
 STROKE = [
@@ -58,24 +63,28 @@ class Column:
 
     x: float
     y: float
-    height: float
+    cells: int
     half_width: float = 1.7
 
     @property
     def left(self) -> Point:
+        """Middle of the left edge."""
         return self.x - self.half_width, self.y
 
     @property
     def right(self) -> Point:
+        """Middle of the right edge."""
         return self.x + self.half_width, self.y
 
     @property
     def top(self) -> Point:
-        return self.x, self.y + self.height / 2
+        """Middle of the top edge."""
+        return self.x, self.y + (self.cells * PITCH + 0.9) / 2
 
     @property
     def bottom(self) -> Point:
-        return self.x, self.y - self.height / 2
+        """Middle of the bottom edge."""
+        return self.x, self.y - (self.cells * PITCH + 0.9) / 2
 
 
 def tint(color: str, share: float = 0.16) -> tuple[float, ...]:
@@ -147,34 +156,35 @@ def network(ax: Axes, left: float, right: float, y: float, heights: Point, name:
     write(ax, ((left + right) / 2, y), name, color=color, weight="bold")
 
 
-def vector(ax: Axes, x: float, y: float, color: str, *, cells: int = 4, hot: int | None = None) -> Column:
-    """A vector as a column of round units; with `hot`, a one-hot vector of square cells."""
-    pitch = 2.5
-    column = Column(x, y, cells * pitch + 0.9)
-    ax.add_patch(
-        FancyBboxPatch(
-            (x - 1.7, column.bottom[1]),
-            3.4,
-            column.height,
-            boxstyle="round,pad=0,rounding_size=0.9",
-            fc="white",
-            ec=color,
-            lw=LINE,
-        )
+def vector(
+    ax: Axes, x: float, y: float, color: str, *, cells: int = 4, shares: Sequence[float] | None = None
+) -> Column:
+    """A vector as a column of round units; with `shares`, probabilities as square cells."""
+    column = Column(x, y, cells)
+    body = FancyBboxPatch(
+        (column.left[0], column.bottom[1]),
+        2 * column.half_width,
+        column.top[1] - column.bottom[1],
+        boxstyle="round,pad=0,rounding_size=0.9",
+        fc="white",
+        ec=color,
+        lw=LINE,
     )
+    ax.add_patch(body)
     for cell in range(cells):
-        center = (x, y + (cells - 1) * pitch / 2 - cell * pitch)
-        if hot is None:
-            ax.add_patch(Circle(center, 0.85, fc=tint(color, 0.55), ec="none"))
+        middle = y + ((cells - 1) / 2 - cell) * PITCH
+        if shares is None:
+            ax.add_patch(Circle((x, middle), 0.85, fc=tint(color, 0.55), ec="none"))
         else:
-            corner = (center[0] - 0.85, center[1] - 0.85)
-            shade = color if cell == hot else tint(color, 0.2)
-            ax.add_patch(
-                FancyBboxPatch(
-                    corner, 1.7, 1.7, boxstyle="round,pad=0,rounding_size=0.25", fc=shade, ec="none"
-                )
-            )
+            square(ax, (x, middle), 1.7, tint(color, shares[cell]))
     return column
+
+
+def square(ax: Axes, center: Point, size: float, color: tuple[float, ...]) -> None:
+    """A cell with slightly rounded corners."""
+    corner = (center[0] - size / 2, center[1] - size / 2)
+    style = "round,pad=0,rounding_size=0.25"
+    ax.add_patch(FancyBboxPatch(corner, size, size, boxstyle=style, fc=color, ec="none"))
 
 
 def one_hot_row(ax: Axes, left: float, y: float, names: Sequence[str], hot: int) -> float:
@@ -280,7 +290,7 @@ def adversary(
     prior: Callable[[Axes, float, float], None],
     names: tuple[str, str],
     *,
-    hot: int | None = None,
+    shares: Sequence[float] | None = None,
     judge: str = "discriminator",
     below: bool = True,
 ) -> None:
@@ -291,9 +301,9 @@ def adversary(
     towards = 1 if below else -1
     sample_y, code_y = y - 3.2 * towards, y + 3.6 * towards
     prior(ax, 10, sample_y)
-    sample = vector(ax, 24, sample_y, PRIOR, hot=hot, cells=4 if hot is None else 3)
-    write(ax, (10, sample_y - 7.4), names[0])
-    write(ax, (24, sample.bottom[1] - 2.2), names[1])
+    sample = vector(ax, 24, sample_y, PRIOR, cells=code.cells, shares=shares)
+    write(ax, (10, sample_y - 7.6), names[0])
+    write(ax, (24, sample_y - 7.6), names[1])
     arrow(ax, (15.2, sample_y), sample.left, color=PRIOR)
     arrow(ax, sample.right, (57, sample_y), color=PRIOR)
     start = code.bottom if below else code.top
@@ -303,7 +313,7 @@ def adversary(
     network(ax, 57, 77, y, (16, 9), judge, DISCRIMINATOR)
     arrow(ax, (77, y), (81.5, y), color=DISCRIMINATOR)
     verdict = "from the prior\nor the encoder?"
-    write(ax, (82.5, y), verdict, size=SMALL, color=DISCRIMINATOR, ha="left")
+    write(ax, (82.5, y), verdict, size=SMALL, color=DISCRIMINATOR_INK, ha="left")
 
 
 def autoencoder(ax: Axes, y: float, decoder: str = "decoder\n$p(x\\,|\\,z)$") -> Column:
@@ -324,7 +334,7 @@ def autoencoder(ax: Axes, y: float, decoder: str = "decoder\n$p(x\\,|\\,z)$") ->
 def two_heads(ax: Axes, y: float, left: float, right: float, x: float) -> tuple[Column, Column]:
     """The encoder of Figures 8 and 10 with its two outputs, label and style, at `x`."""
     network(ax, left, right, y, (23, 19), "encoder\n$q(y, z\\,|\\,x)$", ENCODER)
-    label = vector(ax, x, y + 6, LABEL, cells=3, hot=1)
+    label = vector(ax, x, y + 6, LABEL, cells=3, shares=SOFTMAX)
     style = vector(ax, x, y - 6, ENCODER, cells=3)
     arrow(ax, (right, y + 6), label.left, color=ENCODER)
     arrow(ax, (right, y - 6), style.left, color=ENCODER)
@@ -343,7 +353,7 @@ def two_adversaries(ax: Axes, low: float, high: float, label: Column, style: Col
         label,
         categorical,
         (r"prior $\mathrm{Cat}(y)$", "sample $y'$"),
-        hot=1,
+        shares=ONE_HOT,
         judge="discriminator\nof labels",
         below=False,
     )
@@ -381,13 +391,13 @@ def figure3(ax: Axes) -> None:
     names = [*"0123456789", "?"]
     end = one_hot_row(ax, 67 - 1.5 * len(names), 6, names, hot=3)
     arrow(ax, (67, 7.6), (67, y - 6.25), color=LABEL)
-    write(ax, (end + 1.2, 6), "?  no label\n(extra class)", size=SMALL, color=LABEL, ha="left")
+    write(ax, (end + 1.2, 6), "?  no label\n(extra class)", size=SMALL, color=LABEL_INK, ha="left")
     for line, positive, text in (
         (7.9, True, "label of the component of $z'$"),
         (4.1, False, "label of the image $x$"),
     ):
         sign(ax, (16, line), positive)
-        write(ax, (18.5, line), text, size=SMALL, color=LABEL, ha="left")
+        write(ax, (18.5, line), text, size=SMALL, color=LABEL_INK, ha="left")
 
 
 def figure6(ax: Axes) -> None:
@@ -398,7 +408,7 @@ def figure6(ax: Axes) -> None:
     code = autoencoder(ax, y, "decoder\n$p(x\\,|\\,y, z)$")
     one_hot_row(ax, 64 - 15, y + 14, [*"0123456789"], hot=3)
     arrow(ax, (64, y + 12.4), (64, y + 6.9), color=LABEL)
-    write(ax, (47.6, y + 14), "label $y$, one-hot", color=LABEL, ha="right")
+    write(ax, (47.6, y + 14), "label $y$, one-hot", color=LABEL_INK, ha="right")
     adversary(ax, 14.5, code, gaussian, ("prior $p(z)$", "sample $z' \\sim p(z)$"))
 
 
@@ -434,7 +444,7 @@ def known_labels(ax: Axes, label: Column, y: float) -> None:
         )
     )
     text = "Semi-supervised classification phase:\ncross-entropy with the known labels"
-    write(ax, (74.5, y), text, size=SMALL, color=LABEL)
+    write(ax, (74.5, y), text, size=SMALL, color=LABEL_INK)
 
 
 def figure10(ax: Axes) -> None:
@@ -452,9 +462,9 @@ def figure10(ax: Axes) -> None:
     arrow(ax, head.right, (58, head.y), (58, y + 1.6), color=LABEL)
     arrow(ax, style.right, (58, style.y), (58, y - 1.6), color=ENCODER)
     plus(ax, 58, y)
-    code = vector(ax, 64, y, ENCODER, cells=3)
+    code = vector(ax, 64, y, INK, cells=3)
     arrow(ax, (59.6, y), code.left)
-    write(ax, (64, y - 9), "representation\n= head + style")
+    write(ax, (62.9, y - 9.4), "representation\n= head + style", size=SMALL)
     arrow(ax, code.right, (70, y))
     network(ax, 70, 82.5, y, (13, 23), "decoder", DECODER)
     arrow(ax, (82.5, y), (87.2, y), color=DECODER)
@@ -475,7 +485,7 @@ def matrix(ax: Axes, left: float, right: float, y: float) -> None:
             lw=LINE,
         )
     )
-    write(ax, ((left + right) / 2, y), "$W_C$", size=TEXT + 2, color=LABEL)
+    write(ax, ((left + right) / 2, y), "$W_C$", size=TEXT + 2, color=LABEL_INK)
 
 
 def plus(ax: Axes, x: float, y: float) -> None:
@@ -496,8 +506,7 @@ FIGURES: dict[int, tuple[Callable[[Axes], None], float, str]] = {
 
 def render(draw: Callable[[Axes], None], height: float, title: str) -> str:
     """Draw one diagram and return it as SVG text, the same text every time."""
-    settings = {"svg.fonttype": "path", "svg.hashsalt": title, "mathtext.fontset": "cm"}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": title, "mathtext.fontset": "cm"}):
         figure = plt.figure(figsize=(WIDTH * UNIT, height * UNIT))
         figure.patch.set_alpha(0)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height))
@@ -512,8 +521,8 @@ def render(draw: Callable[[Axes], None], height: float, title: str) -> str:
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(file, format="svg", metadata={"Title": title, **nothing})
         plt.close(figure)
-    # the document type names a file on another host, which no reader of the book needs
-    text = re.sub(r"<!DOCTYPE.*?>\n", "", file.getvalue(), flags=re.DOTALL)
+    # the document type and the metadata name other hosts, which no reader of the book needs
+    text = re.sub(r"<!DOCTYPE.*?>\n| *<metadata>.*?</metadata>\n", "", file.getvalue(), flags=re.DOTALL)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 

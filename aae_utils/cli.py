@@ -1,0 +1,358 @@
+"""The `aae` command: list, train, evaluate, reproduce, report."""
+
+from __future__ import annotations
+
+# PyTorch takes seconds to import: each command imports what it needs, so that `aae --help` answers at once.
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import tyro
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aae_utils.recipes import Recipe
+    from aae_utils.runs import Run
+    from aae_utils.scheduling import Job, Outcome
+
+Setting = Literal["laptop", "paper"]
+DESCRIPTION = "Adversarial autoencoders: train, evaluate and compare the runs of every figure and table row."
+OPTIONS = (tyro.conf.FlagCreatePairsOff,)
+MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
+
+
+@dataclass(frozen=True)
+class List:
+    """List every recipe: figure or table row, setting, time and result of its runs."""
+
+    setting: Setting | None = None
+    """Only this setting."""
+    root: Path | None = None
+    """Folder of the runs (default: `runs`)."""
+
+    def run(self, rest: list[str]) -> int:
+        """Print one line for each recipe and setting."""
+        from aae_utils import report
+        from aae_utils.recipes import SETTINGS, get_recipe, recipe_names
+
+        settings = [self.setting] if self.setting else SETTINGS
+        recipes = [get_recipe(name, setting) for name in recipe_names() for setting in settings]
+        _print_table(report.recipes_table(recipes, self.root))
+        return 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one recipe, or continue where its training was interrupted.
+
+    Every field of the recipe can be given after its name, as in `aae train clustering-16 --training.epochs 3
+    --model.units 100`; `aae train RECIPE --help` lists the fields. A recipe with changed fields is kept under
+    its name with "-custom" added, or under --name.
+    """
+
+    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
+    """Name of the recipe, see `aae list`."""
+    setting: Setting = "laptop"
+    """Ours for two processor cores, or the paper's own."""
+    seed: int = 0
+    """Fixes initial weights, order of the images, noise and choice of labels."""
+    root: Path | None = None
+    """Folder for the run (default: `runs`; with --shrink `runs-rehearsal`)."""
+    device: str | None = None
+    """cpu, cuda or mps (default: the fastest there is)."""
+    shrink: bool = False
+    """A rehearsal in seconds: the same recipe with few images, few units and one epoch."""
+
+    def run(self, rest: list[str]) -> int:
+        """Train and print what came out."""
+        from aae_utils import report, reproduction
+        from aae_utils.runs import run_folder
+
+        recipe = _changed(_recipe(self.recipe, self.setting, self.shrink), rest)
+        _require_device(self.device)
+        root = _root(self.root, self.shrink)
+        there = run_folder(recipe, self.seed, root).exists()
+        run = reproduction.train_recipe(recipe, self.seed, root, self.device)
+        verb = "was there already" if there else f"trained in {report.time_in_words(run.seconds)}"
+        print(f"{run.name} {verb}: {report.results_in_words(run.results)}\nIt lies in {run.folder}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Compute the numbers of a finished run again from its weights, beside those that it stored."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """A run's folder, its name as in `clustering-16/laptop-seed0`, or the name of a recipe."""
+    setting: Setting = "laptop"
+    """Which setting, where RUN is the name of a recipe."""
+    seed: int = 0
+    """Which seed, where RUN is the name of a recipe."""
+    root: Path | None = None
+    """Folder of the runs (default: `runs`)."""
+    device: str | None = None
+    """cpu, cuda or mps (default: the fastest there is)."""
+
+    def run(self, rest: list[str]) -> int:
+        """Print a table: stored, computed again."""
+        from aae_utils import report, reproduction
+
+        _require_device(self.device)
+        run = _find_run(self.name, self.setting, self.seed, self.root)
+        print(f"{run.name} in {run.folder}")
+        _print_table(report.evaluation_table(run, reproduction.evaluate_run(run, self.device)))
+        return 0
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Make the runs of many recipes, several at once, each in a process with one thread.
+
+    Finished runs are skipped and interrupted ones continued, so the command can be given again at any time.
+    A run that fails is reported at the end and does not stop the others.
+    """
+
+    recipes: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RECIPE")] = ()
+    """Their names (default: every recipe on MNIST; SVHN and TFD are trained when they are named)."""
+    setting: Setting = "laptop"
+    """Ours for two processor cores, or the paper's own."""
+    seeds: int = 5
+    """How many seeds: 0, 1, 2, ..."""
+    jobs: int = 2
+    """How many runs at once on this machine."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers make the runs instead."""
+    root: Path | None = None
+    """Folder for the runs (default: `runs`; with --shrink `runs-rehearsal`)."""
+    device: str | None = None
+    """cpu, cuda or mps (default: the fastest that a process finds)."""
+    shrink: bool = False
+    """A rehearsal in seconds: the same recipes with few images, few units and one epoch."""
+
+    def run(self, rest: list[str]) -> int:
+        """Print one line for each run as it ends, and the failed ones again at the end."""
+        from aae_utils import scheduling
+
+        if self.seeds < 1 or self.jobs < 1:
+            raise ValueError("--seeds and --jobs must be at least 1.")
+        jobs = self._jobs()
+        waiting = [job for job in jobs if not job.folder.exists()]
+        signal.signal(signal.SIGTERM, _interrupt)
+        report = _Progress(len(jobs))
+        for job in jobs:
+            if job.folder.exists():
+                report.add(scheduling.run_job(job))
+        if self.scheduler:
+            outcomes = scheduling.run_on_cluster(waiting, self.scheduler)
+        else:
+            outcomes = scheduling.run_here(waiting, self.jobs)
+        with contextlib.closing(outcomes):
+            for outcome in outcomes:
+                report.add(outcome)
+        return report.end()
+
+    def _jobs(self) -> list[Job]:
+        """Every recipe with the first seed, then with the second, and so on."""
+        from aae_utils.scheduling import Job
+
+        recipes = [_recipe(name, self.setting, self.shrink) for name in self.recipes]
+        if not recipes:
+            recipes = [_recipe(name, self.setting, self.shrink) for name in _names_on("mnist")]
+        if self.scheduler is None:
+            _require_device(self.device)
+        root = _root(self.root, self.shrink).absolute()
+        return [Job(recipe, seed, root, self.device) for seed in range(self.seeds) for recipe in recipes]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the tables and loss curves that the book includes, from the runs."""
+
+    root: Path | None = None
+    """Folder of the runs (default: `runs`)."""
+    folder: Path | None = None
+    """Where to write (default: `book/_tables`)."""
+
+    def run(self, rest: list[str]) -> int:
+        """Write, and name the folders that are not finished runs."""
+        from aae_utils import report
+
+        folder = self.folder or report.tables_folder()
+        files, problems = report.write_report(self.root, folder)
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        print(f"{len(files)} files in {folder}")
+        return 0
+
+
+Command = (
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+)
+
+
+class _Progress:
+    """One line for each run as it ends, above a bar on terminals."""
+
+    def __init__(self, total: int) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=total, unit="run", disable=None)
+        self.outcomes: list[Outcome] = []
+        self.total = total
+
+    def add(self, outcome: Outcome) -> None:
+        """Print what became of a run."""
+        self.outcomes.append(outcome)
+        count = f"[{len(self.outcomes):{len(str(self.total))}}/{self.total}]"
+        self.bar.write(f"{count} {outcome.job.name} {_in_words(outcome)}")
+        sys.stdout.flush()
+        self.bar.update()
+
+    def end(self) -> int:
+        """Repeat the failed runs; the exit status says whether there are any."""
+        self.bar.close()
+        failed = [outcome for outcome in self.outcomes if outcome.status == "failed"]
+        if failed:
+            print(f"{len(failed)} of {self.total} runs failed:", file=sys.stderr)
+        for outcome in failed:
+            print(f"  {outcome.job.name}: {outcome.message}", file=sys.stderr)
+        return FAILED if failed else 0
+
+
+def _in_words(outcome: Outcome) -> str:
+    from aae_utils import report
+
+    if outcome.status == "failed":
+        return f"failed: {outcome.message}"
+    verb = outcome.status
+    if verb == "trained":
+        verb += f" in {report.time_in_words(outcome.seconds)}"
+    return f"{verb}: {report.results_in_words(outcome.results)}"
+
+
+def _recipe(name: str, setting: Setting, shrink: bool) -> Recipe:
+    from aae_utils import recipes
+
+    recipe = recipes.get_recipe(name, setting)
+    return recipes.shrink(recipe) if shrink else recipe
+
+
+def _names_on(dataset: str) -> list[str]:
+    from aae_utils.recipes import get_recipe, recipe_names
+
+    return [name for name in recipe_names() if get_recipe(name).data.dataset == dataset]
+
+
+def _changed(recipe: Recipe, arguments: list[str]) -> Recipe:
+    """The recipe with fields given on the command line; under another name, unless nothing changes."""
+    from aae_utils.recipes import Recipe
+
+    if not arguments:
+        return recipe
+    changed = tyro.cli(
+        Recipe,
+        default=recipe,
+        args=arguments,
+        prog=f"aae train {recipe.name}",
+        description="Fields of the recipe that can be changed, beside the options of `aae train --help`.",
+    )
+    if changed == recipe or changed.name != recipe.name:
+        return changed
+    return replace(changed, name=f"{recipe.name}-custom")
+
+
+def _find_run(name: str, setting: Setting, seed: int, root: Path | None) -> Run:
+    """The run that a folder, a run's name or a recipe's name stands for."""
+    from aae_utils import runs
+
+    root = root or runs.runs_root()
+    for folder in (Path(name), root / name):
+        if (folder / runs.DESCRIPTION).is_file():
+            return runs.load_run(folder)
+    if not (root / name).is_dir() and Path(name).is_dir():
+        return runs.load_run(name)
+    if not (root / name).is_dir():
+        _recipe(name, setting, shrink=False)  # a name that nobody knows is the mistake to speak of
+    return runs.find_run(name, setting, seed, root)
+
+
+def _root(root: Path | None, shrink: bool) -> Path:
+    """Rehearsals stay apart from runs, since they bear the same names."""
+    from aae_utils.runs import runs_root
+
+    folder = runs_root()
+    return root or (folder.with_name(folder.name + "-rehearsal") if shrink else folder)
+
+
+def _require_device(name: str | None) -> None:
+    import torch
+
+    try:
+        if name is not None:
+            torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"The device {name!r} is not there: leave out --device, or give cpu.") from error
+
+
+def _print_table(table: pd.DataFrame) -> None:
+    print(table.to_markdown(index=False, tablefmt="simple", disable_numparse=True))
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit: 0 done, 1 a run failed, 2 a mistake in what was asked for."""
+    try:
+        sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+    except KeyboardInterrupt:
+        _say("interrupted: give the same command again to continue.")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except (ValueError, OSError) as error:
+        _say(str(error))
+        sys.exit(MISTAKE)
+    except RuntimeError as error:
+        if not type(error).__module__.startswith("aae_utils"):
+            raise
+        _say(str(error))
+        sys.exit(FAILED)
+
+
+def _run(arguments: list[str]) -> int:
+    arguments, later = _without_help(arguments)
+    parse = partial(tyro.cli, Command, args=arguments, prog="aae", description=DESCRIPTION, config=OPTIONS)
+    command, rest = parse(return_unknown_args=True)
+    if rest and not isinstance(command, Train):
+        parse()  # says which argument is not known, and exits
+    return int(command.run(rest + later))
+
+
+def _without_help(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """`aae train RECIPE --help` asks for the fields of the recipe: its --help is for later."""
+    if arguments[:1] != ["train"] or len(arguments) < 3 or arguments[1].startswith("-"):
+        return arguments, []
+    wanted = [argument for argument in arguments if argument in ("-h", "--help")]
+    return [argument for argument in arguments if argument not in wanted], wanted
+
+
+def _say(sentence: str) -> None:
+    print(f"aae: {sentence}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

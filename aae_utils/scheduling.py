@@ -1,0 +1,213 @@
+"""Many runs at once: each in a process of its own on this machine, or on the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+import torch
+
+from aae_utils.recipes import Recipe
+from aae_utils.reproduction import train_recipe
+from aae_utils.runs import run_folder
+
+Status = Literal["trained", "there already", "failed"]
+
+ATTEMPTS = 3
+CONNECT_SECONDS = 10
+# A process trains one run at a time, with one thread: what it computes may not depend on its neighbors.
+_ONE_RUN = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be made; `root` is a folder that every process can write to."""
+
+    recipe: Recipe
+    seed: int
+    root: Path
+    device: str | None = None
+    checkpoint_seconds: float = 60.0
+
+    @property
+    def folder(self) -> Path:
+        """Where the finished run will lie."""
+        return run_folder(self.recipe, self.seed, self.root)
+
+    @property
+    def name(self) -> str:
+        """For people: recipe, setting and seed."""
+        return f"{self.recipe.name}/{self.recipe.setting}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: the seconds and results of its run, or in a sentence why there is none."""
+
+    job: Job
+    status: Status
+    seconds: float = 0.0
+    results: dict[str, float] = field(default_factory=dict)
+    message: str = ""
+
+
+def run_job(job: Job, wait: bool = False) -> Outcome:
+    """Train a job on one thread, or find its run finished; whatever goes wrong becomes a failed outcome.
+
+    With `wait`, a run that another process is training is waited for.
+    """
+    with _ONE_RUN:
+        torch.set_num_threads(1)
+        status: Status = "there already" if job.folder.exists() else "trained"
+        try:
+            run = train_recipe(
+                job.recipe,
+                job.seed,
+                job.root,
+                job.device,
+                progress=False,
+                checkpoint_seconds=job.checkpoint_seconds,
+                wait=wait,
+            )
+        except Exception as error:  # one run must not stop the others
+            return Outcome(job, "failed", message=in_one_line(error))
+        return Outcome(job, status, run.seconds, run.results)
+
+
+def in_one_line(error: BaseException) -> str:
+    """The sentence of an error of this package; other errors keep the name of their class."""
+    if isinstance(error, ValueError) or type(error).__module__.startswith("aae_utils"):
+        return " ".join(str(error).split())
+    return " ".join("".join(traceback.format_exception_only(error)).split())
+
+
+# ------------------------------------------------------------------------------ one machine
+
+
+def run_here(jobs: Sequence[Job], processes: int) -> Iterator[Outcome]:
+    """Run jobs on this machine, so many at once, each in a process of its own; outcomes in order of finishing.
+
+    A run whose process is killed is tried again from its newest checkpoint. When the iteration ends early, or
+    this process dies, the processes end, too.
+    """
+    lifeline, held = multiprocessing.Pipe(duplex=False)
+    stopped = threading.Event()
+    with ThreadPoolExecutor(processes, initializer=_leave_interrupts_alone) as threads:
+        futures = [threads.submit(_in_own_process, job, lifeline, stopped) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            stopped.set()
+            held.close()
+            threads.shutdown(cancel_futures=True)
+            lifeline.close()
+
+
+def _leave_interrupts_alone() -> None:
+    """Ctrl-C is for the command, which ends its processes itself; they inherit what their thread ignores."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def _in_own_process(job: Job, lifeline: Connection, stopped: threading.Event) -> Outcome:
+    for _ in range(ATTEMPTS):
+        if stopped.is_set():
+            break
+        try:
+            with ProcessPoolExecutor(
+                1, multiprocessing.get_context("spawn"), _end_with_parent, (lifeline,)
+            ) as pool:
+                return pool.submit(run_job, job).result()
+        except BrokenProcessPool:
+            continue
+    why = "was stopped" if stopped.is_set() else f"was killed {ATTEMPTS} times: is there enough memory?"
+    return Outcome(job, "failed", message=f"Its process {why}")
+
+
+def _end_with_parent(lifeline: Connection) -> None:
+    """Watch the pipe that the parent holds open: it closes when the parent wants us to end, or is dead."""
+
+    def watch() -> None:
+        try:
+            lifeline.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+# ------------------------------------------------------------------------------ a Dask cluster
+
+
+def run_on_cluster(jobs: Sequence[Job], address: str) -> Iterator[Outcome]:
+    """Run jobs on the workers of a Dask scheduler that see the same folders; outcomes in order of finishing.
+
+    The run of a worker that dies goes to another one, which waits for the run's lock and continues from the
+    newest checkpoint. ValueError when Dask is not installed, nobody answers, or workers have several threads.
+    """
+    distributed = _distributed()
+    with _connect(distributed, address) as client:
+        _require_single_threads(client)
+        futures = {
+            client.submit(run_job, job, True, pure=False, key=f"{job.name}-{uuid4().hex}"): job
+            for job in jobs
+        }
+        try:
+            for future in distributed.as_completed(futures):
+                yield _gathered(future, futures[future])
+        finally:
+            client.cancel(list(futures))
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ImportError:
+        raise ValueError(
+            "Runs on a cluster need Dask: install it with `pip install 'aae_utils[cluster]'`, or leave out"
+            " --scheduler."
+        ) from None
+    return distributed
+
+
+def _connect(distributed: Any, address: str) -> Any:
+    try:
+        return distributed.Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ValueError(
+            f"No Dask scheduler answers at {address!r}: start one with `dask scheduler` and give the address"
+            " that it prints, such as tcp://127.0.0.1:8786."
+        ) from error
+
+
+def _require_single_threads(client: Any) -> None:
+    crowded = [worker for worker, threads in client.nthreads().items() if threads > 1]
+    if crowded:
+        raise ValueError(
+            f"The worker {crowded[0]} has several threads, and a run takes a process: start the workers"
+            " with `dask worker ADDRESS --nthreads 1 --nworkers N`."
+        )
+
+
+def _gathered(future: Any, job: Job) -> Outcome:
+    try:
+        outcome: Outcome = future.result()
+    except Exception as error:  # among others KilledWorker: this run took several workers with it
+        return Outcome(job, "failed", message=in_one_line(error))
+    if outcome.status != "failed" and not job.folder.exists():
+        return Outcome(
+            job, "failed", message=f"It was trained, but {job.folder} is not here: give a shared --root."
+        )
+    return outcome
