@@ -145,18 +145,18 @@ class Reproduce:
         jobs = self._jobs()
         waiting = [job for job in jobs if not job.folder.exists()]
         signal.signal(signal.SIGTERM, _interrupt)
-        report = _Progress(len(jobs))
+        progress = _Progress(len(jobs))
         for job in jobs:
             if job.folder.exists():
-                report.add(scheduling.run_job(job))
+                progress.add(scheduling.run_job(job))
         if self.scheduler:
             outcomes = scheduling.run_on_cluster(waiting, self.scheduler)
         else:
             outcomes = scheduling.run_here(waiting, self.jobs)
         with contextlib.closing(outcomes):
             for outcome in outcomes:
-                report.add(outcome)
-        return report.end()
+                progress.add(outcome)
+        return progress.end()
 
     def _jobs(self) -> list[Job]:
         """Every recipe with the first seed, then with the second, and so on."""
@@ -235,10 +235,8 @@ def _in_words(outcome: Outcome) -> str:
 
     if outcome.status == "failed":
         return f"failed: {outcome.message}"
-    verb = outcome.status
-    if verb == "trained":
-        verb += f" in {report.time_in_words(outcome.seconds)}"
-    return f"{verb}: {report.results_in_words(outcome.results)}"
+    time = f" in {report.time_in_words(outcome.seconds)}" if outcome.status == "trained" else ""
+    return f"{outcome.status}{time}: {report.results_in_words(outcome.results)}"
 
 
 def _recipe(name: str, setting: Setting, shrink: bool) -> Recipe:

@@ -234,10 +234,10 @@ def _figure_4(name: str, figure: str, prior: Any) -> tuple[Recipe, Recipe]:
 
 def _likelihood(name: str, row: str, variant: Variant) -> tuple[Recipe, Recipe]:
     model = ModelSettings(variant, code_dim=8, prior_std=5.0)
-    laptop_training = TrainingSettings(epochs=24, drops=(18,))
+    laptop_training = TrainingSettings(epochs=20, drops=(15,))
     paper_training = _A21
     if variant == "vae":
-        laptop_training = TrainingSettings(epochs=16, drops=(12,), reconstruction=_ADAM)
+        laptop_training = TrainingSettings(epochs=10, drops=(8,), reconstruction=_ADAM)
         paper_training = replace(laptop_training, epochs=1000, drops=(800,))
     laptop = Recipe(name, row, "laptop", _on_a_laptop(model, units=1000), laptop_training, likelihood=True)
     return laptop, replace(laptop, setting="paper", model=model, training=paper_training)
@@ -352,8 +352,8 @@ def _clustering(clusters: int) -> tuple[Recipe, Recipe]:
     )
     # Small initial weights let the autoencoder form before the discriminators wake: woken at once they
     # freeze fewer and more mixed clusters. Noise on the input did better than dropout.
-    small = replace(model, units=1000, discriminator_units=1000, input_dropout=0.0, input_noise=0.3)
-    training = TrainingSettings(epochs=15, drops=(12,))
+    small = replace(model, units=1000, discriminator_units=500, input_dropout=0.0, input_noise=0.3)
+    training = TrainingSettings(epochs=13, drops=(11,))
     return replace(paper, setting="laptop", model=small, training=training), paper
 
 
@@ -408,21 +408,21 @@ _RECIPES = _by_name(
     _supervised("supervised-mnist", "Figure 7, MNIST", "mnist"),
     _supervised("supervised-svhn", "Figure 7, SVHN", "svhn"),
     _semi_supervised(100, units=1000, epochs=32, drop=25),
-    _semi_supervised(1000, units=500, epochs=16, drop=12),
-    _semi_supervised("all", units=500, epochs=16, drop=12),
+    _semi_supervised(1000, units=500, epochs=13, drop=10),
+    _semi_supervised("all", units=500, epochs=13, drop=10),
     _semi_supervised_svhn(),
     _baseline(100, epochs=500),
     _baseline(1000, epochs=200),
     _baseline("all", epochs=12),
     _clustering(16),
     _clustering(30),
-    _reduction("reduction-1000", "Figure 11A, 1000 labels", 1000, epochs=14),
-    _reduction("reduction-100", "Figure 11B, 100 labels", 100, epochs=14),
+    _reduction("reduction-1000", "Figure 11A, 1000 labels", 1000, epochs=10),
+    _reduction("reduction-100", "Figure 11B, 100 labels", 100, epochs=10),
     _reduction(
         "reduction-unsupervised",
         "Figure 11C, 20 clusters",
         None,
-        epochs=14,
+        epochs=10,
         classes=20,
         batch_norm="encoder",
     ),
@@ -430,7 +430,7 @@ _RECIPES = _by_name(
         "reduction-10d",
         "Figure 11D, 100 labels",
         100,
-        epochs=14,
+        epochs=10,
         code_dim=10,
         fixed_head_scale=10.0,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -150,7 +150,9 @@ _RECIPE_OF = {
 }
 
 
-def _numbers(columns: Sequence[tuple[str, str]], rows: dict[str, tuple[str, ...]]) -> Iterator[PaperNumber]:
+def _numbers(
+    columns: Sequence[tuple[str, str]], rows: Mapping[str, tuple[str, ...]]
+) -> Iterator[PaperNumber]:
     for method, texts in rows.items():
         for (where, metric), text in zip(columns, texts, strict=True):
             if text:
@@ -218,20 +220,20 @@ def _rows(recipe: Recipe, setting: str, runs: list[Run]) -> Iterator[dict[str, A
     measured = dict.fromkeys(metric for run in runs for metric in run.results)
     others = [name for name in measured if name not in (*numbers, *_NOT_MEASURED)]
     differences = "; ".join(deviations(runs[0].recipe)) if runs else NOTHING
-    for name in [*numbers, *others] or [None]:
+    for name in [*numbers, *others] or [""]:
         values = [run.results[name] for run in runs if name in run.results]
-        number = numbers.get(name) if name else None
+        number = numbers.get(name)
         yield {
             "where": _place(recipe, number, name),
             "paper": number.text if number else NOTHING,
-            "ours": mean_and_spread(values, name) if name else NOTHING,
+            "ours": mean_and_spread(values, name),
             "seeds": len(values),
             "setting": setting,
             "why they differ": differences or "as in the paper's setting",
         }
 
 
-def _place(recipe: Recipe, number: PaperNumber | None, metric: str | None) -> str:
+def _place(recipe: Recipe, number: PaperNumber | None, metric: str) -> str:
     where = recipe.reproduces
     if number is not None:
         where = number.where if number.method == AAE else f"{number.where}, {number.method}"
@@ -511,7 +513,7 @@ def command(recipe: Recipe, seed: int = 0) -> str:
 def _paper_markdown(where: str) -> str:
     """A table of the paper as it is printed there, with every method."""
     numbers = [number for number in PAPER if number.where.startswith(where)]
-    columns = {}
+    columns: dict[str, dict[str, str]] = {}
     for number in sorted(numbers, key=lambda number: number.where):
         part = number.where.removeprefix(where).lstrip(", ")
         title = f"{part}: {metric_of(number.metric).title}"
@@ -623,7 +625,7 @@ def _draw_comparison(runs: RunGroups, folder: Path) -> list[Path]:
     """All error rates of the paper beside ours in one picture; none without runs."""
     rows = [
         {
-            "name": f"{_place(get_recipe(number.recipe or ''), number, None)} ({setting})",
+            "name": f"{_place(get_recipe(number.recipe or ''), number, '')} ({setting})",
             "paper": number.value,
             "paper_std": number.spread,
             "ours": statistics.fmean(values),

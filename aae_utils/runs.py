@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -53,12 +54,17 @@ class Run:
 
     def model(self, device: torch.device | str = "cpu") -> nn.Module:
         """The trained model, ready to evaluate; networks that were not kept are freshly initialized."""
-        model = build_model(self.recipe.model, self.image_dim)
         weights = {k: v.float() if v.is_floating_point() else v for k, v in self._weights().items()}
-        expected = {name for name in model.state_dict() if name.split(".")[0] in self.recipe.keep}
-        if set(weights) != expected:
-            raise RunError(f"The weights in {self.folder} are of another model: train the run again.")
-        model.load_state_dict(weights, strict=False)
+        try:
+            model = build_model(self.recipe.model, self.image_dim)
+            expected = {name for name in model.state_dict() if name.split(".")[0] in self.recipe.keep}
+            if set(weights) != expected:
+                raise ValueError("other networks")
+            model.load_state_dict(weights, strict=False)
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise RunError(
+                f"The weights in {self.folder} are of another model: train the run again."
+            ) from error
         return model.to(device).eval()
 
     def _weights(self) -> dict[str, Tensor]:
@@ -114,10 +120,11 @@ def save_run(
         }
         (partial / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
         os.replace(partial, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
         raise RunError(
-            f"The run could not be written to {folder} ({error.strerror or error}): free some space or"
+            f"The run could not be written to {folder} ({reason}): free some space or"
             " choose another folder, then give the same command again; no training is lost."
         ) from error
     return load_run(folder)
@@ -133,17 +140,17 @@ def load_run(folder: Path | str) -> Run:
             raise RunError(f"{folder} is not a finished run ({name} is missing): train it again.")
     try:
         values = json.loads((folder / DESCRIPTION).read_text())
-        damaged = [n for n, digest in values["sha256"].items() if _sha256(folder / n) != digest]
+        damaged = [name for name in (METRICS, WEIGHTS) if values["sha256"][name] != _sha256(folder / name)]
         run = Run(
             folder,
             Recipe.from_json(values["recipe"]),
             int(values["seed"]),
             int(values["image_dim"]),
-            values["results"],
-            values["environment"],
+            dict(values["results"]),
+            dict(values["environment"]),
             float(values["seconds"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise RunError(f"{folder / DESCRIPTION} is not the description of a run: {error}") from error
     if damaged:
         raise RunError(f"{folder / damaged[0]} was changed or cut short: restore or train it again.")
@@ -157,7 +164,10 @@ def find_run(name: str, setting: Setting = "laptop", seed: int = 0, root: Path |
         raise RunError(
             f"There is no run in {folder}: make it with `aae train {name} --setting {setting} --seed {seed}`."
         )
-    return load_run(folder)
+    run = load_run(folder)
+    if (run.recipe.name, run.recipe.setting, run.seed) != (name, setting, seed):
+        raise RunError(f"{folder} holds the run {run.name}: move it to its own place.")
+    return run
 
 
 def list_runs(root: Path | None = None) -> tuple[list[Run], list[str]]:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -95,8 +95,8 @@ def in_one_line(error: BaseException) -> str:
 # ------------------------------------------------------------------------------ one machine
 
 
-def run_here(jobs: Sequence[Job], processes: int) -> Iterator[Outcome]:
-    """Run jobs on this machine, so many at once, each in a process of its own; outcomes in order of finishing.
+def run_here(jobs: Sequence[Job], processes: int) -> Generator[Outcome]:
+    """Run jobs on this machine, so many at once, each in a process of its own; outcomes as they come.
 
     A run whose process is killed is tried again from its newest checkpoint. When the iteration ends early, or
     this process dies, the processes end, too.
@@ -151,8 +151,8 @@ def _end_with_parent(lifeline: Connection) -> None:
 # ------------------------------------------------------------------------------ a Dask cluster
 
 
-def run_on_cluster(jobs: Sequence[Job], address: str) -> Iterator[Outcome]:
-    """Run jobs on the workers of a Dask scheduler that see the same folders; outcomes in order of finishing.
+def run_on_cluster(jobs: Sequence[Job], address: str) -> Generator[Outcome]:
+    """Run jobs on the workers of a Dask scheduler that see the same folders; outcomes as they come.
 
     The run of a worker that dies goes to another one, which waits for the run's lock and continues from the
     newest checkpoint. ValueError when Dask is not installed, nobody answers, or workers have several threads.

@@ -18,7 +18,7 @@ from aae_utils.models import (
 from aae_utils.priors import UNLABELLED, Gaussian, SwissRoll
 from aae_utils.training import Rates, Trainer, TrainingSet, TrainingSettings
 
-EPOCHS, STEPS = 5, 6
+EPOCHS, STEPS = 5, 6  # of the trainers made here
 ADAM = Rates(1e-3, 0.9, "adam")
 
 
@@ -59,7 +59,7 @@ def wait_in_epoch(trainer: Trainer, epoch: int, step: int) -> None:
 
     def step_or_wait(batch):
         nonlocal done
-        if done == (epoch - 1) * STEPS + step:
+        if done == (epoch - 1) * trainer.steps_per_epoch + step:
             print("waiting", flush=True)
             time.sleep(600)
         done += 1
