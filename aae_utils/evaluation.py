@@ -105,8 +105,8 @@ def parzen_sigma(
     """
     if isinstance(samples, Iterator):
         raise EvaluationError(
-            "Choosing sigma may read the samples more than once: give a tensor, a SampleStream or a function that "
-            "returns a new iterator, not an iterator that is used up after one pass."
+            "Choosing sigma may read the samples more than once: give a tensor, a SampleStream or a "
+            "function that returns a new iterator, not an iterator that is used up after one pass."
         )
     curve: dict[float, float] = {}
 
@@ -189,8 +189,9 @@ def _widen(curve: dict[float, float], score: Callable[[Sequence[float]], None]) 
         else:
             return
     raise EvaluationError(
-        "No best sigma was found: the validation log-likelihood still rises at the border of the widened grid, as it "
-        "does when validation images are among the samples. Give a grid around the width that you expect."
+        "No best sigma was found, because the validation log-likelihood still rises at the border "
+        "of the widened grid, as it does when validation images are among the samples: take them "
+        "out of the samples."
     )
 
 
@@ -312,8 +313,7 @@ class _Group:
 
 
 class _Projection:
-    """Lower bound of a distance from few dimensions: leading principal components and the norm of
-    what is left.
+    """Lower bound of a distance: leading principal components and the norm of what is left.
 
     |x - s|^2 = |Px - Ps|^2 + |Rx - Rs|^2 >= |Px - Ps|^2 + (|Rx| - |Rs|)^2, with P the projection on
     the leading components and R the rest. The right side is again a squared distance, of points
@@ -334,11 +334,9 @@ class _Projection:
 
 
 def _query_rows(points: Tensor, slack: float = 0.0) -> Tensor:
-    """Rows (x, -|x|^2 / 2, 1): their product with `_sample_rows` (s, 1, -|s|^2 / 2) is -|x - s|^2 /
-    2.
+    """Rows (x, -|x|^2 / 2, 1), for a product with the rows (s, 1, -|s|^2 / 2) of the samples.
 
-    One matrix product does it all. A positive `slack` makes the product an upper bound in spite of
-    rounding.
+    The product is -|x - s|^2 / 2. A positive `slack` makes it an upper bound in spite of rounding.
     """
     half = _squared_norms(points) * ((1 - slack) / 2)
     return torch.cat([points, -half, torch.ones_like(half)], dim=1)
@@ -355,8 +353,7 @@ def _squared_norms(points: Tensor) -> Tensor:
 
 
 def _neighbor_groups(points: Tensor) -> list[Tensor]:
-    """Indices of the points in groups of neighbors: a few rounds of k-means from evenly spaced
-    points.
+    """Indices of the points in groups of neighbors, by a few rounds of k-means.
 
     The grouping decides how fast the window is, never what it returns.
     """
@@ -444,8 +441,7 @@ def cluster_labels(validation_probabilities: Tensor, validation_labels: Tensor) 
 
 
 def clustering_error(test_probabilities: Tensor, test_labels: Tensor, cluster_to_label: Tensor) -> float:
-    """Error in percent when each point gets the label of its most probable cluster (section 6,
-    Table 3).
+    """Error in percent when each point gets the label of its most probable cluster (Table 3).
 
     `test_probabilities` is `(N, K)`, `test_labels` `(N,)`, `cluster_to_label` `(K,)` as from
     `cluster_labels`.
@@ -538,8 +534,7 @@ def noise_floor(
     projections: int = 128,
     generator: torch.Generator,
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the sliced distance between two independent samples of the
-    prior itself.
+    """Mean and standard deviation of the sliced distance between two samples of the prior itself.
 
     `prior_sample(count)` returns `(count, D)`. A perfect q(z) would score about the mean, not zero:
     distances of the same size mean "no difference seen at this sample size".
@@ -584,10 +579,9 @@ def mean_image_error(images: Tensor) -> float:
 
 
 def nearest_training_images(samples: Tensor, training: Tensor, chunk_size: int = 10_000) -> Tensor:
-    """Index of the training image with the smallest Euclidean distance to each sample, `(S,)`
-    (Figure 5).
+    """Index `(S,)` of the training image that is nearest to each sample (Figure 5, last column).
 
-    `samples` is `(S, D)`, `training` `(N, D)`. The first of several equal ones is taken.
+    `samples` is `(S, D)`, `training` `(N, D)`. The distance is Euclidean.
     """
     _require_points(samples, "samples")
     _require_points(training, "training images")
@@ -615,8 +609,7 @@ def linear_probe_error(
     *,
     seed: int = 0,
 ) -> float:
-    """Test error in percent of a logistic regression that reads the label from the code alone
-    (section 4).
+    """Test error in percent of a logistic regression that reads the label from the code alone.
 
     Codes are `(N, D)`, labels `(N,)`. Near chance (90 % for ten equally common digits) means that
     no linear rule finds the label in the style code. Codes are standardized by the training codes.

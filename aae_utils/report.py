@@ -218,7 +218,8 @@ def _recipe_rows(recipe: Recipe, runs: RunGroups) -> Iterator[dict[str, Any]]:
 def _rows(recipe: Recipe, setting: str, runs: list[Run]) -> Iterator[dict[str, Any]]:
     numbers = {number.metric: number for number in paper_numbers(recipe.name)}
     measured = dict.fromkeys(metric for run in runs for metric in run.results)
-    others = [name for name in measured if name not in (*numbers, *_NOT_MEASURED)]
+    known = [name for name in METRICS if name in measured]
+    others = [n for n in dict.fromkeys([*known, *measured]) if n not in (*numbers, *_NOT_MEASURED)]
     differences = "; ".join(deviations(runs[0].recipe)) if runs else NOTHING
     for name in [*numbers, *others] or [""]:
         values = [run.results[name] for run in runs if name in run.results]

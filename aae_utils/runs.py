@@ -54,14 +54,14 @@ class Run:
 
     def model(self, device: torch.device | str = "cpu") -> nn.Module:
         """The trained model, ready to evaluate; networks that were not kept are freshly initialized."""
-        weights = {k: v.float() if v.is_floating_point() else v for k, v in self._weights().items()}
         try:
+            weights = {k: v.float() if v.is_floating_point() else v for k, v in self._weights().items()}
             model = build_model(self.recipe.model, self.image_dim)
             expected = {name for name in model.state_dict() if name.split(".")[0] in self.recipe.keep}
             if set(weights) != expected:
                 raise ValueError("other networks")
             model.load_state_dict(weights, strict=False)
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise RunError(
                 f"The weights in {self.folder} are of another model: train the run again."
             ) from error

@@ -53,7 +53,9 @@ def image_like(count: int, seed: int, dimensions: int = 784) -> Tensor:
 
 def direct_sum(test: Tensor, samples: Tensor, sigma: float) -> Tensor:
     """The definition in float64, from differences and never from products."""
-    distances = torch.stack([(samples.double() - point).square().sum(dim=1) for point in test.double()])
+    distances = torch.cdist(
+        test.double(), samples.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    ).square()
     log_sums = torch.logsumexp(-distances / (2 * sigma**2), dim=1)
     dimensions = test.shape[1]
     return log_sums - math.log(len(samples)) - dimensions / 2 * math.log(2 * math.pi * sigma**2)
@@ -89,18 +91,18 @@ class TestParzen:
 
     @pytest.mark.parametrize("sigma", [0.05, 0.12, 0.2, 0.5, 3.0])
     def test_agrees_with_the_direct_sum_at_784_dimensions(self, sigma: float) -> None:
-        test, samples = image_like(300, seed=1), image_like(3000, seed=2)
+        test, samples = image_like(150, seed=1), image_like(1500, seed=2)
         values = parzen_log_likelihood(test, samples, sigma)
         assert (values - direct_sum(test, samples, sigma)).abs().max() < 1e-6
 
     def test_samples_far_from_some_test_points_are_left_out_only_where_they_do_not_count(
         self,
     ) -> None:
-        test, samples = image_like(200, seed=1), image_like(3000, seed=2)
+        test, samples = image_like(150, seed=1), image_like(1500, seed=2)
         # Nothing is near these points: every sample is far, and the best of the far ones must be
         # found.
         test[::5] = 1 - test[::5]
-        values = parzen_log_likelihood(test, samples, 0.1, chunk_size=500)
+        values = parzen_log_likelihood(test, samples, 0.1, chunk_size=300)
         assert (values - direct_sum(test, samples, 0.1)).abs().max() < 1e-6
 
     def test_bound_lets_the_window_skip_most_samples(self) -> None:
@@ -122,7 +124,7 @@ class TestParzen:
     def test_agrees_with_scikit_learn_when_its_tree_is_one_leaf(self) -> None:
         from sklearn.neighbors import KernelDensity
 
-        test, samples = image_like(50, seed=1), image_like(1500, seed=2)
+        test, samples = image_like(30, seed=1), image_like(1000, seed=2)
         density = KernelDensity(bandwidth=0.2, leaf_size=len(samples)).fit(samples.double().numpy())
         expected = torch.from_numpy(density.score_samples(test.double().numpy()))
         assert (parzen_log_likelihood(test, samples, 0.2) - expected).abs().max() < 1e-6
@@ -323,9 +325,9 @@ class TestSlicedWasserstein:
 
     @pytest.mark.parametrize("dimensions", [1, 2, 8])
     def test_shift_gives_its_length_over_the_root_of_the_dimension(self, dimensions: int) -> None:
-        points = torch.randn(400, dimensions, generator=seeded())
+        points = torch.randn(50, dimensions, generator=seeded())
         shift = torch.full((dimensions,), 3.0)
-        value = sliced_wasserstein(points, points + shift, projections=20_000, generator=seeded())
+        value = sliced_wasserstein(points, points + shift, projections=10_000, generator=seeded())
         assert value == pytest.approx(3.0, rel=0.02)
 
     def test_gaussians_of_two_widths(self) -> None:
@@ -363,7 +365,7 @@ class TestSlicedWasserstein:
                 8,
                 generator=seeded(),
             )[0]
-            for size in (100, 10_000)
+            for size in (100, 5_000)
         )
         assert large < small / 4
 
@@ -427,7 +429,7 @@ class TestProbes:
         codes = torch.randn(2000, 2, generator=seeded())
         labels = (codes.norm(dim=1) > 1.18).long()
         split = (codes[:1500], labels[:1500], codes[1500:], labels[1500:])
-        assert linear_probe_error(*split) > 35
+        assert linear_probe_error(*split) > 25
         assert mlp_probe_error(*split) < 8
 
     def test_refuses_one_class_and_other_widths(self) -> None:
