@@ -278,8 +278,8 @@ def _find_run(name: str, setting: Setting, seed: int, root: Path | None) -> Run:
     for folder in (Path(name), root / name):
         if (folder / runs.DESCRIPTION).is_file():
             return runs.load_run(folder)
-    if not (root / name).is_dir() and Path(name).is_dir():
-        return runs.load_run(name)
+    if len(Path(name).parts) > 1:
+        return runs.load_run(name)  # which says what is missing there
     if not (root / name).is_dir():
         _recipe(name, setting, shrink=False)  # a name that nobody knows is the mistake to speak of
     return runs.find_run(name, setting, seed, root)

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from aae_utils import cli, recipes, scheduling
+from aae_utils.scheduling import Outcome
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "distributed")
+
+
+@pytest.fixture
+def aae(capsys, mnist_files, tmp_path, monkeypatch):
+    """The command in this process, on a small MNIST and with its runs in a temporary folder."""
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "runs"))
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return command
+
+
+def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, **options)
+
+
+# ------------------------------------------------------------------------------ start
+
+
+def test_the_command_starts_without_heavy_imports():
+    code = f"import sys, aae_utils.cli; print([m for m in {HEAVY} if m in sys.modules])"
+    assert python("-c", code).stdout == "[]\n"
+
+
+def test_help_takes_less_than_a_second_of_work():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    answer = python("-m", "aae_utils.cli", "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert answer.returncode == 0
+    for name in ("list", "train", "evaluate", "reproduce", "report"):
+        assert f"• {name}" in answer.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_settings_are_those_of_the_recipes():
+    assert get_args(cli.Setting) == recipes.SETTINGS
+
+
+# ------------------------------------------------------------------------------ mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "semi"], "Unknown recipe 'semi'"),
+        (["train", "baseline-100", "--device", "warp"], "The device 'warp' is not there"),
+        (["evaluate", "baseline-100"], "`aae train baseline-100 --setting laptop --seed 0`"),
+        (["evaluate", "semi"], "Unknown recipe 'semi'"),
+        (["evaluate", "no/such/folder"], "is not a finished run"),
+        (["reproduce", "baseline-100", "semi"], "Unknown recipe 'semi'"),
+        (["reproduce", "--seeds", "0"], "must be at least 1"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_sentence(aae, arguments, sentence):
+    code, out, err = aae(*arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert err.startswith("aae: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["list", "--bad"], ["train", "baseline-100", "--model.unit", "3"], ["trian"], ["report", "x"]],
+)
+def test_unknown_arguments_are_refused(aae, arguments):
+    code, out, err = aae(*arguments)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+def test_a_missing_extra_is_one_sentence(aae, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    code, _, err = aae("reproduce", "baseline-100", "--shrink", "--scheduler", "tcp://127.0.0.1:1")
+    assert code == 2
+    assert "pip install 'aae_utils[cluster]'" in err
+    assert err.count("\n") == 1
+
+
+# ------------------------------------------------------------------------------ train, evaluate, list
+
+
+def test_a_rehearsal_lies_apart_and_is_evaluated_to_the_same_numbers(aae, tmp_path):
+    code, out, _ = aae("train", "aae-gaussian", "--shrink", "--seed", 3)
+    folder = tmp_path / "runs-rehearsal" / "aae-gaussian" / "laptop-seed3"
+    assert code == 0
+    assert "aae-gaussian/laptop-seed3 trained in" in out
+    assert out.endswith(f"It lies in {folder}\n")
+    assert "was there already" in aae("train", "aae-gaussian", "--shrink", "--seed", 3)[1]
+
+    stored = json.loads((folder / "run.json").read_text())["results"]
+    by_folder = aae("evaluate", folder)[1]
+    rows = [line.split() for line in by_folder.splitlines() if "reconstruction error" in line]
+    assert rows[0][-2:] == [f"{stored['reconstruction_error']:.4f}"] * 2
+    for name in ("aae-gaussian/laptop-seed3", "aae-gaussian"):
+        again = aae("evaluate", name, "--seed", 3, "--root", tmp_path / "runs-rehearsal")
+        assert again == (0, by_folder, "")
+
+
+def test_changed_fields_make_another_run(aae, tmp_path):
+    changes = ["--training.epochs", 2, "--model.units", 8, "--data.images", 150]
+    assert aae("train", "baseline-all", "--shrink", *changes)[0] == 0
+    folder = tmp_path / "runs-rehearsal" / "baseline-all-custom" / "laptop-seed0"
+    recipe = json.loads((folder / "run.json").read_text())["recipe"]
+    assert recipe["training"]["epochs"] == 2
+    assert recipe["model"]["units"] == 8
+    assert recipe["data"]["images"] == 150
+    code, _, err = aae("train", "baseline-all", "--shrink", "--training.epochs", 3)
+    assert code == 2
+    assert "holds a run with other settings" in err
+    aae("train", "baseline-all", "--shrink", "--training.epochs", 3, "--name", "longer")
+    assert (tmp_path / "runs-rehearsal" / "longer" / "laptop-seed0" / "run.json").is_file()
+
+
+def test_fields_given_as_they_are_keep_the_name(aae, tmp_path):
+    aae("train", "baseline-all", "--shrink", "--training.epochs", 1)
+    assert (tmp_path / "runs-rehearsal" / "baseline-all" / "laptop-seed0").is_dir()
+
+
+def test_help_for_a_recipe_lists_its_fields(aae):
+    code, out, _ = aae("train", "clustering-16", "--setting", "paper", "--help")
+    assert code == 0
+    assert "--training.reconstruction.learning-rate" in out
+    assert "(default: 1500)" in out
+
+
+def test_the_list_shows_each_recipe_with_time_and_result(aae, tmp_path):
+    aae("train", "baseline-100", "--shrink")
+    code, out, _ = aae("list", "--setting", "laptop", "--root", tmp_path / "runs-rehearsal")
+    lines = out.splitlines()[2:]
+    assert code == 0
+    assert [line.split()[0] for line in lines] == recipes.recipe_names()
+    (trained,) = [line for line in lines if line.startswith("baseline-100 ")]
+    assert "Table 2, MNIST 100 labels, NN baseline" in trained
+    assert "s on cpu" in trained
+    assert "25.80" in trained
+    assert trained.split()[-1] == "1"
+    (other,) = [line for line in lines if line.startswith("clustering-30 ")]
+    assert other.split()[-2:] == ["-", "0"]
+
+
+def test_the_report_goes_to_a_folder(aae, tmp_path):
+    (tmp_path / "runs" / "baseline-100" / "laptop-seed0").mkdir(parents=True)
+    code, out, err = aae("report", "--folder", tmp_path / "tables")
+    assert code == 0
+    assert str(tmp_path / "tables") in out
+    assert "is not a finished run" in err
+    assert (tmp_path / "tables" / "table_2.md").is_file()
+
+
+# ------------------------------------------------------------------------------ reproduce
+
+
+def test_finished_runs_are_skipped_and_failed_ones_told_at_the_end(aae, monkeypatch):
+    aae("train", "baseline-100", "--shrink", "--seed", 1)
+    asked = []
+
+    def run_here(jobs, processes):
+        asked.extend(job.name for job in jobs)
+        assert processes == 3
+        yield Outcome(jobs[0], "failed", message="It broke.")
+        yield Outcome(jobs[1], "trained", 90.0, {"error": 2.5})
+
+    monkeypatch.setattr(scheduling, "run_here", run_here)
+    options = ["--seeds", 2, "--jobs", 3, "--shrink"]
+    code, out, err = aae("reproduce", "baseline-all", "baseline-100", *options)
+    assert code == 1
+    names = ["baseline-all/laptop-seed0", "baseline-100/laptop-seed0", "baseline-all/laptop-seed1"]
+    assert asked == names
+    lines = out.splitlines()
+    assert lines[0].startswith("[1/4] baseline-100/laptop-seed1 there already: error ")
+    assert lines[1:] == [
+        f"[2/4] {names[0]} failed: It broke.",
+        f"[3/4] {names[1]} trained in 90 s: error 2.50 %",
+    ]
+    assert err == f"1 of 4 runs failed:\n  {names[0]}: It broke.\n"
+
+
+def test_without_names_all_recipes_on_mnist_are_made(aae, monkeypatch):
+    asked = []
+
+    def run_here(jobs, processes):
+        asked.extend(jobs)
+        yield from ()
+
+    monkeypatch.setattr(scheduling, "run_here", run_here)
+    assert aae("reproduce", "--seeds", 1, "--setting", "paper")[0] == 0
+    assert {job.recipe.data.dataset for job in asked} == {"mnist"}
+    assert {job.recipe.setting for job in asked} == {"paper"}
+    assert len(asked) == len([n for n in recipes.recipe_names() if "svhn" not in n and "tfd" not in n])
+
+
+def test_an_interrupt_ends_cleanly_and_the_same_command_goes_on(tmp_path):
+    """Ctrl-C reaches the command and its processes together, as on a terminal."""
+    names = ["baseline-100", "baseline-1000", "baseline-all"]
+    options = ["--seeds", "1", "--jobs", "1", "--shrink", "--device", "cpu", "--root", str(tmp_path)]
+    command = [sys.executable, "-m", "aae_utils.cli", "reproduce", *names, *options]
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert first.startswith("[1/3] baseline-100/laptop-seed0 trained")
+    assert err == "aae: interrupted: give the same command again to continue.\n"
+    assert process.returncode == 130
+    assert_nothing_left(process.pid)
+    assert len(list(tmp_path.glob("*/laptop-seed0/run.json"))) < 3
+
+    again = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "baseline-100/laptop-seed0 there already" in again.stdout
+    assert len(list(tmp_path.glob("*/laptop-seed0/run.json"))) == 3
+
+
+def assert_nothing_left(group: int) -> None:
+    """No process of the group lives on."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"processes of group {group} are left")

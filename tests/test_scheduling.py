@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from aae_utils import reproduction, scheduling
+from aae_utils.recipes import Recipe, get_recipe, shrink
+from aae_utils.runs import WEIGHTS, RunError
+from aae_utils.scheduling import Job, run_here, run_job, run_on_cluster
+from aae_utils.training import CHECKPOINT
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LONG = 60  # epochs: some seconds, so that a process can be killed in the middle
+
+
+def job(root: Path, seed: int = 0, epochs: int = 1, **training: int) -> Job:
+    """A small run of the baseline that writes a checkpoint after each epoch."""
+    recipe = shrink(get_recipe("baseline-100"), epochs=epochs)
+    recipe = replace(recipe, training=replace(recipe.training, **training))
+    return Job(recipe, seed, root, "cpu", checkpoint_seconds=0)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> object:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.01)
+    return found
+
+
+def checkpoint(one: Job) -> Path:
+    return one.folder.with_name(one.folder.name + ".partial") / CHECKPOINT
+
+
+def rows_so_far(one: Job) -> pd.DataFrame:
+    """What a run in the making has stored; the newest checkpoint may be just changing its name."""
+
+    def read() -> list | None:
+        try:
+            return torch.load(checkpoint(one), weights_only=True)["history"]
+        except FileNotFoundError:
+            return None
+
+    return pd.DataFrame(wait_for(read))
+
+
+def history(one: Job) -> pd.DataFrame:
+    return pd.read_csv(one.folder / "metrics.csv")
+
+
+def assert_continued(one: Job, before: pd.DataFrame) -> None:
+    """The seconds of the epochs before the kill are still there: they were not trained again."""
+    whole = history(one)
+    assert whole["epoch"].to_list() == list(range(1, LONG + 1))
+    assert 0 < len(before) < LONG
+    assert whole["seconds"][: len(before)].to_list() == pytest.approx(before["seconds"].to_list(), rel=1e-4)
+
+
+# ------------------------------------------------------------------------------ one run
+
+
+def test_a_job_is_trained_and_then_found(mnist_files, tmp_path):
+    first, second = (run_job(job(tmp_path)) for _ in range(2))
+    assert (first.status, second.status) == ("trained", "there already")
+    assert first.results == second.results == {"error": first.results["error"]}
+    stored = json.loads((job(tmp_path).folder / "run.json").read_text())
+    assert stored["environment"]["threads"] == 1
+
+
+def test_a_failed_job_is_an_outcome(mnist_files, tmp_path, monkeypatch):
+    outcome = run_job(job(tmp_path, batch_size=1000))
+    assert outcome.status == "failed"
+    assert outcome.message.startswith("The minibatch (1000) is larger than the training set")
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("z")
+
+    monkeypatch.setattr(scheduling, "train_recipe", broken)
+    assert run_job(job(tmp_path)).message == "KeyError: 'z'"
+
+
+def test_a_run_that_another_process_trains_is_refused_or_waited_for(mnist_files, tmp_path, monkeypatch):
+    """A worker may be believed dead and live on: its run is then given out twice, but trained once."""
+    recipe: Recipe = job(tmp_path).recipe
+    train, began, goes_on, trained = reproduction._train, threading.Event(), threading.Event(), []
+
+    def slow(*arguments, **options):
+        began.set()
+        assert goes_on.wait(60)
+        trained.append(1)
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(reproduction, "_train", slow)
+    runs: list = []
+
+    def make() -> None:
+        runs.append(reproduction.train_recipe(recipe, 0, tmp_path, "cpu", progress=False, wait=True))
+
+    threads = [threading.Thread(target=make) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert began.wait(60)
+    with pytest.raises(RunError, match="Another process is training"):
+        reproduction.train_recipe(recipe, 0, tmp_path, "cpu", progress=False)
+    goes_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert len(runs) == 2
+    assert runs[0].results == runs[1].results
+    assert trained == [1]
+
+
+# ------------------------------------------------------------------------------ one machine
+
+
+def test_a_killed_run_continues_and_a_failed_one_stops_no_other(tmp_path):
+    long, broken, short = job(tmp_path, 0, LONG), job(tmp_path, 1, batch_size=1000), job(tmp_path, 2)
+    killed: list[pd.DataFrame] = []
+
+    def kill() -> None:
+        wait_for(lambda: checkpoint(long).exists())
+        killed.append(rows_so_far(long))
+        (child,) = multiprocessing.active_children()
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    outcomes = {outcome.job.seed: outcome for outcome in run_here([long, broken, short], 1)}
+    killer.join()
+    assert {seed: outcome.status for seed, outcome in outcomes.items()} == {
+        0: "trained",
+        1: "failed",
+        2: "trained",
+    }
+    assert "larger than the training set" in outcomes[1].message
+    assert_continued(long, killed[0])
+    assert not multiprocessing.active_children()
+
+
+def test_a_run_that_always_dies_is_given_up(monkeypatch, tmp_path):
+    attempts = []
+
+    class Dying:
+        def __init__(self, *_: object) -> None:
+            attempts.append(1)
+
+        def __enter__(self) -> Dying:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def submit(self, *_: object) -> None:
+            raise scheduling.BrokenProcessPool
+
+    monkeypatch.setattr(scheduling, "ProcessPoolExecutor", Dying)
+    (outcome,) = run_here([job(tmp_path)], 2)
+    assert outcome.status == "failed"
+    assert "was killed 3 times" in outcome.message
+    assert len(attempts) == scheduling.ATTEMPTS
+
+
+# ------------------------------------------------------------------------------ a cluster
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start `dask ...` in the background; what is left of it ends with the test."""
+    pytest.importorskip("distributed")
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    log = tmp_path / "dask.log"
+    with ExitStack() as stack, log.open("w") as file:
+
+        def dask(*arguments: str) -> subprocess.Popen:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dask", *arguments, "--no-dashboard"],
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": path},
+                stdout=file,
+                stderr=file,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        yield dask
+
+
+def scheduler_address(start: Callable[..., subprocess.Popen], folder: Path) -> str:
+    note = folder / "scheduler.json"
+    start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(note))
+
+    def address() -> str | None:
+        try:
+            return json.loads(note.read_text())["address"]
+        except (FileNotFoundError, ValueError):
+            return None
+
+    return str(wait_for(address))
+
+
+def start_worker(start: Callable[..., subprocess.Popen], address: str, name: str) -> subprocess.Popen:
+    host = ("--host", "127.0.0.1", "--no-nanny")
+    return start("worker", address, "--name", name, "--nthreads", "1", *host)
+
+
+def test_a_killed_worker_loses_no_run_and_none_is_trained_twice(start, tmp_path):
+    import distributed
+
+    address = scheduler_address(start, tmp_path)
+    workers = {name: start_worker(start, address, name) for name in ("first", "second")}
+    jobs = [job(tmp_path / "runs", seed, LONG) for seed in range(4)]
+    killed: list[tuple[Job, pd.DataFrame]] = []
+
+    def kill() -> None:
+        with distributed.Client(address) as client:
+            client.wait_for_workers(2)
+            begun = wait_for(lambda: [one for one in jobs if checkpoint(one).exists()])
+            names = {url: w["name"] for url, w in client.scheduler_info()["workers"].items()}
+            place = next(
+                names[url]
+                for url, keys in client.processing().items()
+                if any(str(key).startswith(begun[0].name) for key in keys)
+            )
+            killed.append((begun[0], rows_so_far(begun[0])))
+            workers[place].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    outcomes = list(run_on_cluster(jobs, address))
+    killer.join()
+    assert sorted(outcome.job.seed for outcome in outcomes) == [0, 1, 2, 3]
+    assert {outcome.status for outcome in outcomes} == {"trained"}
+    assert sum(worker.poll() is None for worker in workers.values()) == 1
+    (taken_over, before) = killed[0]
+    assert_continued(taken_over, before)
+    for one in jobs:
+        assert history(one)["epoch"].to_list() == list(range(1, LONG + 1))
+    direct = replace(taken_over, root=tmp_path / "direct")
+    run_job(direct)
+    assert (direct.folder / WEIGHTS).read_bytes() == (taken_over.folder / WEIGHTS).read_bytes()
+
+
+def test_workers_with_several_threads_and_absent_schedulers_are_refused(monkeypatch):
+    class Crowded:
+        def nthreads(self) -> dict[str, int]:
+            return {"tcp://10.0.0.1:1": 1, "tcp://10.0.0.2:1": 4}
+
+    with pytest.raises(ValueError, match=r"10\.0\.0\.2:1 has several threads"):
+        scheduling._require_single_threads(Crowded())
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(scheduling, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(ValueError, match=r"No Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
+        list(run_on_cluster([], "tcp://127.0.0.1:1"))
+
+
+def test_a_run_that_only_the_worker_sees_counts_as_failed(tmp_path):
+    class Done:
+        def result(self) -> scheduling.Outcome:
+            return scheduling.Outcome(job(tmp_path), "trained", 1.0, {"error": 2.0})
+
+    outcome = scheduling._gathered(Done(), job(tmp_path))
+    assert outcome.status == "failed"
+    assert "give a shared --root" in outcome.message
