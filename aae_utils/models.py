@@ -188,23 +188,34 @@ class AdversarialAutoencoder(nn.Module):
 class LabelRegularizedAutoencoder(AdversarialAutoencoder):
     """Section 2.3, Figure 3: the discriminator also sees a one-hot label, so each label gets its own region.
 
-    The one-hot vector has an extra class for images without a label.
+    The one-hot vector has an extra class for images without a label. `label_scale` is the height of its one:
+    near the size of the codes, the discriminator looks at the label from the start.
     """
 
     prior: LabelledPrior
 
-    def __init__(self, prior: LabelledPrior, image_dim: int = 784, units: int = 1000, **options: Any):
+    def __init__(
+        self,
+        prior: LabelledPrior,
+        image_dim: int = 784,
+        units: int = 1000,
+        *,
+        label_scale: float = 1.0,
+        **options: Any,
+    ):
         if not isinstance(prior, LabelledPrior):
             raise ValueError(
                 f"{type(prior).__name__} has no regions for labels: use GaussianMixture or SwissRoll."
             )
         super().__init__(prior, image_dim, units, label_inputs=prior.classes + 1, **options)
+        self.label_scale = label_scale
 
     def with_label(self, code: Tensor, y: Tensor) -> Tensor:
         """Codes `(N, dim)` beside the one-hot of their labels, the last class where y is -1."""
         classes = self.prior.classes
         switch = torch.where(y == UNLABELLED, classes, y)
-        return torch.cat((code, functional.one_hot(switch, classes + 1).to(code.dtype)), dim=1)
+        one_hot = functional.one_hot(switch, classes + 1).to(code.dtype)
+        return torch.cat((code, self.label_scale * one_hot), dim=1)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Positive: a sample of the label's region and the label; negative: a code and its image's label."""

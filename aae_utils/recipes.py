@@ -60,6 +60,7 @@ class ModelSettings:
     batch_norm: Literal["none", "encoder", "autoencoder"] = "none"
     reduction: models.Reduction = "sum"
     init_std: float = 0.01
+    label_scale: float = 1.0
     supervised: bool = True
     head_distance: float = 6.0
     head_penalty: float = 1.0
@@ -137,6 +138,8 @@ def _build_one_code(kind: type[nn.Module]) -> Callable[[ModelSettings, dict[str,
         own: dict[str, Any] = {"posterior": settings.posterior}
         if kind is models.SupervisedAutoencoder:
             own["classes"] = settings.classes
+        if kind is models.LabelRegularizedAutoencoder:
+            own["label_scale"] = settings.label_scale
         return kind(build_prior(settings), **options, **own, **_autoencoder_options(settings))
 
     return build
@@ -232,9 +235,10 @@ def _figure_2(name: str, figure: str, variant: Variant, prior: Any, **model: Any
 
 def _figure_4(name: str, figure: str, prior: Any) -> tuple[Recipe, Recipe]:
     data = DataSettings(labels=10_000)
-    pair = _figure_2(name, figure, "label-regularized", prior)
-    laptop, paper = (replace(recipe, data=data) for recipe in pair)
-    return laptop, paper
+    laptop, paper = (
+        replace(recipe, data=data) for recipe in _figure_2(name, figure, "label-regularized", prior)
+    )
+    return replace(laptop, model=replace(laptop.model, label_scale=10.0)), paper
 
 
 def _likelihood(name: str, row: str, variant: Variant) -> tuple[Recipe, Recipe]:
