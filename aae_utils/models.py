@@ -232,7 +232,11 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
 
 
 class SupervisedAutoencoder(AdversarialAutoencoder):
-    """Section 4, Figure 6: the decoder gets the one-hot label, so the code z keeps only the style."""
+    """Section 4, Figure 6: the decoder gets the one-hot label, so the code z keeps only the style.
+
+    `label_scale` is the height of the label's one: the higher, the sooner the decoder learns to look at it, and
+    the less of the label is left for z to carry.
+    """
 
     def __init__(
         self,
@@ -241,10 +245,12 @@ class SupervisedAutoencoder(AdversarialAutoencoder):
         units: int = 1000,
         *,
         classes: int = 10,
+        label_scale: float = 1.0,
         **options: Any,
     ):
         super().__init__(prior, image_dim, units, label_outputs=classes, **options)
         self.classes = classes
+        self.label_scale = label_scale
 
     def reconstruction_loss(self, batch: Batch) -> Terms:
         """1/2 ||x - p(x|y, z)||^2 with the true label y and z ~ q(z|x)."""
@@ -264,7 +270,7 @@ class SupervisedAutoencoder(AdversarialAutoencoder):
             one_hot = functional.one_hot(y, self.classes)
         except RuntimeError as error:
             raise ValueError(self._labels_needed()) from error
-        return torch.cat((one_hot.to(code.dtype), code), 1)
+        return torch.cat((self.label_scale * one_hot.to(code.dtype), code), 1)
 
     def _labels_needed(self) -> str:
         return f"The supervised decoder needs a label from 0 to {self.classes - 1} for every image."
