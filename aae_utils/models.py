@@ -234,8 +234,8 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
 class SupervisedAutoencoder(AdversarialAutoencoder):
     """Section 4, Figure 6: the decoder gets the one-hot label, so the code z keeps only the style.
 
-    `label_scale` is the height of the label's one: the higher, the sooner the decoder learns to look at it, and
-    the less of the label is left for z to carry.
+    `label_scale` is the height of the label's one: the higher, the sooner the decoder learns to look at
+    it, and the less of the label is left for z to carry.
     """
 
     def __init__(

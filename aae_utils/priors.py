@@ -17,7 +17,10 @@ UNLABELLED = -1
 class Prior(Protocol):
     """Anything with a dimension that can be sampled."""
 
-    dim: int
+    @property
+    def dim(self) -> int:
+        """Length of a code."""
+        ...
 
     def sample(
         self,
@@ -33,7 +36,10 @@ class Prior(Protocol):
 class LabelledPrior(Prior, Protocol):
     """A prior with one region for each label (section 2.3, Figure 4)."""
 
-    classes: int
+    @property
+    def classes(self) -> int:
+        """Number of labels."""
+        ...
 
     def sample_given(self, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw `(N, dim)` codes, each from the region of its label; -1 draws from the whole prior."""

@@ -286,6 +286,7 @@ _DIFFERENCES = {
     "model.reduction": "reconstruction error as {ours} over pixels instead of {paper}",
     "model.init_std": "initial weights of standard deviation {ours} instead of {paper}",
     "model.supervised": "classification phase: {ours} instead of {paper}",
+    "model.label_scale": "one-hot labels of height {ours} instead of {paper}",
     "model.head_distance": "cluster heads at least {ours} apart instead of {paper}",
     "model.head_penalty": "weight {ours} on the heads' distance instead of {paper}",
     "model.fixed_head_scale": "scale {ours} of the fixed cluster heads instead of {paper}",
@@ -306,17 +307,23 @@ def deviations(recipe: Recipe) -> list[str]:
     if recipe.model.variant in _WITHOUT_DISCRIMINATOR:
         del ours["model.discriminator_units"]
     return [
-        _DIFFERENCES[name].format(ours=_in_words(ours[name]), paper=_in_words(paper[name]))
+        _difference(name).format(ours=_in_words(ours[name]), paper=_in_words(paper[name]))
         for name in ours
         if ours[name] != paper[name]
     ]
+
+
+def _difference(name: str) -> str:
+    """The words for a field; one that has none is called by its own name."""
+    plain = name.rpartition(".")[2].replace("_", " ")
+    return _DIFFERENCES.get(name, plain + ": {ours} instead of {paper}")
 
 
 def _fields(recipe: Recipe) -> dict[str, Any]:
     """Every field by its dotted name, in the order of `_DIFFERENCES`."""
     values = {name: v for name, v in recipe.to_json().items() if name not in _LABELS_OF_A_RECIPE}
     flat: dict[str, Any] = dict(_flattened(values, ""))
-    return {name: flat.pop(name) for name in _DIFFERENCES} | flat
+    return {name: flat.pop(name) for name in _DIFFERENCES if name in flat} | flat
 
 
 def _flattened(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

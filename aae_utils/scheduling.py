@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
@@ -101,6 +102,7 @@ def run_here(jobs: Sequence[Job], processes: int) -> Generator[Outcome]:
     A run whose process is killed is tried again from its newest checkpoint. When the iteration ends early, or
     this process dies, the processes end, too.
     """
+    resource_tracker.ensure_running()  # its start would let interrupts through again in a thread
     lifeline, held = multiprocessing.Pipe(duplex=False)
     stopped = threading.Event()
     with ThreadPoolExecutor(processes, initializer=_leave_interrupts_alone) as threads:
@@ -116,7 +118,7 @@ def run_here(jobs: Sequence[Job], processes: int) -> Generator[Outcome]:
 
 
 def _leave_interrupts_alone() -> None:
-    """Ctrl-C is for the command, which ends its processes itself; they inherit what their thread ignores."""
+    """Ctrl-C is for the command, which ends its processes itself; they inherit what their thread blocks."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 

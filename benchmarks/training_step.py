@@ -173,8 +173,7 @@ def measure(settings: ModelSettings, batch_size: int, seconds: float) -> tuple[T
 def import_seconds(module: str, repeats: int = 3) -> float:
     """How long importing `module` takes in a process that has imported torch, the best of some tries."""
     code = (
-        "import time, torch; start = time.perf_counter();"
-        f"import {module}; print(time.perf_counter() - start)"
+        f"import time, torch; start = time.perf_counter();import {module}; print(time.perf_counter() - start)"
     )
     command = [sys.executable, "-c", code]
     outputs = [

@@ -48,12 +48,12 @@ def svhn_files(tmp_path, monkeypatch) -> Path:
     from aae_utils import data
 
     root, table = tmp_path / "svhn", {}
-    for name, count in {"train": 250, "extra": 20, "test": 50}.items():
+    for name, count in {"train": 300, "extra": 20, "test": 100}.items():
         write_svhn(root, name, count)
         file = f"{name}_32x32.mat"
         table[name] = ["http://mirror.invalid/", file, md5(root / file)]
     monkeypatch.setattr(SVHN, "split_list", table)
-    monkeypatch.setattr(data, "SVHN_VALIDATION", 50)
+    monkeypatch.setattr(data, "SVHN_VALIDATION", 100)
     monkeypatch.setenv("AAE_DATA", str(root))
     return root
 

@@ -49,7 +49,9 @@ MODELS = {"one code": one_code, "two codes": two_codes, "reduction": reduction}
 def make_trainer(name: str = "one code", seed: int = 0) -> Trainer:
     """A trainer in which all that a checkpoint must carry matters: rates, momentum, averages, noise."""
     torch.manual_seed(seed)
-    settings = TrainingSettings(EPOCHS, 10, ADAM, Rates(0.1, 0.5), Rates(0.1, 0.9), drops=(1, 3), averaging=0.9)
+    settings = TrainingSettings(
+        EPOCHS, 10, ADAM, Rates(0.1, 0.5), Rates(0.1, 0.9), drops=(1, 3), averaging=0.9
+    )
     return Trainer(MODELS[name](), toy_data(), settings, seed)
 
 

@@ -250,6 +250,12 @@ def test_supervised_decoder_takes_style_and_label():
     assert model.discriminator.code_dim == 2
 
 
+def test_label_scale_is_the_height_of_the_labels_one():
+    model = build(SupervisedAutoencoder, Gaussian(2), label_scale=10.0)
+    seen = model.with_label(torch.tensor([[0.5, -0.5]]), torch.tensor([3]))
+    assert seen.tolist() == [[0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0.5, -0.5]]
+
+
 @pytest.mark.parametrize(("name", "classes"), [("semi-supervised", 10), ("clustering", 6)])
 def test_two_code_models_predict_encode_and_decode(name, classes):
     model, batch = MODELS[name](), make_batch()

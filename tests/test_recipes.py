@@ -147,7 +147,7 @@ def test_dimensions_labels_and_priors_of_the_figures():
 @pytest.mark.parametrize("name", NAMES)
 def test_settings_differ_in_size_and_length_and_not_in_the_task(name):
     laptop, paper = get_recipe(name, "laptop"), get_recipe(name, "paper")
-    task = ("variant", "prior", "code_dim", "prior_std", "classes", "posterior", "output", "supervised")
+    task = ("variant", "prior", "code_dim", "prior_std", "classes", "output", "supervised")
     assert [getattr(laptop.model, key) for key in task] == [getattr(paper.model, key) for key in task]
     assert (laptop.data.dataset, laptop.data.labels) == (paper.data.dataset, paper.data.labels)
     assert (laptop.reproduces, laptop.keep) == (paper.reproduces, paper.keep)

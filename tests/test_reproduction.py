@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -96,9 +97,15 @@ def check_run(run: Run, recipe: Recipe, root: Path) -> None:
 # Every recipe, shrunk
 
 
+@pytest.fixture
+def few_samples(monkeypatch):
+    """Estimate the likelihood from 500 samples."""
+    monkeypatch.setattr(reproduction, "likelihood", partial(reproduction.likelihood, samples=500))
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", MNIST)
-def test_mnist_recipes_run(name, setting, mnist_files, tmp_path):
+def test_mnist_recipes_run(name, setting, mnist_files, few_samples, tmp_path):
     recipe = small(name, setting)
     check_run(train(recipe, tmp_path), recipe, tmp_path)
 
@@ -113,7 +120,7 @@ def test_svhn_recipes_run(name, setting, svhn_files, tmp_path):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_the_tfd_recipe_runs(setting, tfd_files, tmp_path):
+def test_the_tfd_recipe_runs(setting, tfd_files, few_samples, tmp_path):
     recipe = small("likelihood-tfd", setting)
     run = train(recipe, tmp_path / "runs")
     assert run.image_dim == 48 * 48
@@ -150,7 +157,9 @@ def test_training_on_real_digits_learns_to_read_them(tmp_path):
         "reduction-10d",
     ],
 )
-def test_the_test_images_are_not_touched_before_the_evaluation(name, mnist_files, tmp_path, monkeypatch):
+def test_the_test_images_are_not_touched_before_the_evaluation(
+    name, mnist_files, few_samples, tmp_path, monkeypatch
+):
     recipe, load = small(name, epochs=2), data.load
     honest = train(recipe, tmp_path / "honest")
 
@@ -292,9 +301,7 @@ def test_a_finished_run_is_not_trained_again(mnist_files, tmp_path, monkeypatch)
 def test_a_finished_run_of_other_settings_is_named(mnist_files, tmp_path):
     folder = train(small("aae-gaussian"), tmp_path).folder
     message = sentence(lambda: train(small("aae-gaussian", units=9), tmp_path))
-    assert message == (
-        f"{folder} holds a run with other settings: move it away or choose another --root."
-    )
+    assert message == (f"{folder} holds a run with other settings: move it away or choose another --root.")
 
 
 # Interruptions
@@ -357,11 +364,12 @@ def test_another_process_on_the_same_run_is_refused_and_its_kill_survived(
         "def waiting(*arguments):\n"
         "    trainer = make_trainer(*arguments); wait_in_epoch(trainer, 2, 2); return trainer\n"
         "reproduction.make_trainer = waiting\n"
-        "recipe = recipes.shrink(recipes.get_recipe('semi-supervised-100'), epochs=3)\n"
-        "reproduction.train_recipe(recipe, 0, Path(sys.argv[2]), 'cpu', False, 0)\n"
+        "recipe = recipes.Recipe.from_json(json.loads(sys.argv[2]))\n"
+        "reproduction.train_recipe(recipe, 0, Path(sys.argv[3]), 'cpu', False, 0)\n"
     )
+    archives = json.dumps(list(mnist_archives[1].items()))
     process = subprocess.Popen(
-        [sys.executable, "-c", child, json.dumps(list(mnist_archives[1].items())), str(root)],
+        [sys.executable, "-c", child, archives, json.dumps(recipe.to_json()), str(root)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])},
         stdout=subprocess.PIPE,
         text=True,

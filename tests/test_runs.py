@@ -303,7 +303,9 @@ def fail_as_safetensors_does(*_args: object, **_options: object) -> None:
 def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(place, failure, tmp_path, monkeypatch):
     monkeypatch.setattr(f"aae_utils.runs.{place}", failure)
     message = sentence(lambda: write_run(tmp_path))
-    assert message.startswith(f"The run could not be written to {tmp_path / 'aae-gaussian' / 'laptop-seed0'} (")
+    assert message.startswith(
+        f"The run could not be written to {tmp_path / 'aae-gaussian' / 'laptop-seed0'} ("
+    )
     assert "No space left on device" in message
     assert message.endswith("give the same command again; no training is lost.")
     assert list((tmp_path / "aae-gaussian").iterdir()) == []
