@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -144,7 +144,6 @@ class Reproduce:
             raise ValueError("--seeds and --jobs must be at least 1.")
         jobs = self._jobs()
         waiting = [job for job in jobs if not job.folder.exists()]
-        signal.signal(signal.SIGTERM, _interrupt)
         progress = _Progress(len(jobs))
         for job in jobs:
             if job.folder.exists():
@@ -153,7 +152,7 @@ class Reproduce:
             outcomes = scheduling.run_on_cluster(waiting, self.scheduler)
         else:
             outcomes = scheduling.run_here(waiting, self.jobs)
-        with contextlib.closing(outcomes):
+        with _termination_as_interrupt(), contextlib.closing(outcomes):
             for outcome in outcomes:
                 progress.add(outcome)
         return progress.end()
@@ -307,8 +306,18 @@ def _print_table(table: pd.DataFrame) -> None:
     print(table.to_markdown(index=False, tablefmt="simple", disable_numparse=True))
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """End as cleanly by `kill` as by Ctrl-C."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
