@@ -45,7 +45,9 @@ METRICS = {
     "log_likelihood": Metric("log-likelihood, 10,000 samples", "nats", 1, True),
     "log_likelihood_10m": Metric("log-likelihood, 10,000,000 samples", "nats", 1, True),
     "standard_error": Metric("standard error of the log-likelihood over test images", "nats", 1),
+    "standard_error_10m": Metric("standard error with 10,000,000 samples over test images", "nats", 1),
     "sigma": Metric("sigma of the Parzen window", "", 3),
+    "sigma_10m": Metric("sigma of the Parzen window, 10,000,000 samples", "", 3),
     "region_share": Metric("codes in the region of their label", "%", 1, True),
     "sliced_wasserstein": Metric("sliced Wasserstein distance of q(z) from p(z)", "", 3),
     "reconstruction_error": Metric("reconstruction error, mean square per pixel", "", 4),
@@ -57,7 +59,7 @@ METRICS = {
     ),
 }
 # what a run says about itself rather than measures
-_NOT_MEASURED = ("clusters", "sigma")
+_NOT_MEASURED = ("clusters", "sigma", "sigma_10m")
 
 
 @dataclass(frozen=True)
@@ -191,11 +193,11 @@ def results_table(
     recipes = [get_recipe(name) for name in names]
     runs = _grouped(list_runs(root)[0])
     rows = [row for recipe in recipes for row in _recipe_rows(recipe, runs)]
-    columns = ["where", "paper", "ours", "seeds", "setting", "why they differ"]
-    table = pd.DataFrame(rows, columns=columns).set_index("where")
+    table = pd.DataFrame(rows, columns=COLUMNS).set_index("where")
     return table if why else table.drop(columns="why they differ")
 
 
+COLUMNS = ["where", "paper", "ours", "seeds", "setting", "why they differ"]
 RunGroups = dict[tuple[str, Setting], list[Run]]
 
 
@@ -225,6 +227,7 @@ def _rows(recipe: Recipe, setting: str, runs: list[Run]) -> Iterator[dict[str, A
         values = [run.results[name] for run in runs if name in run.results]
         number = numbers.get(name)
         yield {
+            "metric": name,
             "where": _place(recipe, number, name),
             "paper": number.text if number else NOTHING,
             "ours": mean_and_spread(values, name),
@@ -483,8 +486,13 @@ def _markdown(table: pd.DataFrame, otherwise: str) -> str:
     """A Markdown table, or a sentence where it has no rows."""
     if table.empty:
         return otherwise + "\n"
-    table = table.map(lambda cell: str(cell).replace("|", "\\|"))  # q(z|x) is one cell
+    table = table.map(_in_a_cell)
     return table.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def _in_a_cell(value: object) -> str:
+    """The bar of q(z|x) is no border, and a number stays on one line with its ±."""
+    return str(value).replace("|", "\\|").replace(" ± ", "\u00a0±\u00a0")
 
 
 def _group_of(recipe: Recipe) -> str:
@@ -498,15 +506,17 @@ def _group_markdown(group: str, runs: RunGroups) -> str:
     for recipe in recipes:
         if _group_of(recipe) == group:
             rows += _told_once(list(_recipe_rows(recipe, runs)), recipe)
-    return _markdown(pd.DataFrame(rows), "Nothing belongs here.")
+    return _markdown(pd.DataFrame(rows, columns=COLUMNS), "Nothing belongs here.")
 
 
 def _told_once(rows: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
     """Say why numbers differ in the first row of each setting, and how to get what is missing."""
     told: set[str] = set()
     for row in rows:
-        if not row["seeds"]:
+        if row["setting"] == NOTHING:
             row["ours"], row["why they differ"] = "no run yet", f"`{command(recipe)}`"
+        elif not row["seeds"]:
+            row["ours"], row["why they differ"] = "not measured", _later_command(recipe, row)
         elif row["setting"] in told:
             row["why they differ"] = ""
         told.add(row["setting"])
@@ -516,6 +526,13 @@ def _told_once(rows: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any
 def command(recipe: Recipe, seed: int = 0) -> str:
     """What to type for one run of a recipe."""
     return f"aae train {recipe.name} --setting {recipe.setting} --seed {seed}"
+
+
+def _later_command(recipe: Recipe, row: dict[str, Any]) -> str:
+    """What to type for a number that a run does not bring along."""
+    if row["metric"] == "log_likelihood_10m":
+        return f"`aae evaluate {recipe.name} --setting {row['setting']} --samples 10000000`"
+    return ""
 
 
 def _paper_markdown(where: str) -> str:

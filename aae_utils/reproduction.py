@@ -24,6 +24,7 @@ from aae_utils.runs import (
     PARTIAL,
     Run,
     RunError,
+    add_results,
     environment,
     find_run,
     load_run,
@@ -248,6 +249,29 @@ def likelihood(
         sigmas=sigmas,
         progress=progress,
     )
+
+
+def add_likelihood(run: Run, samples: int, device: torch.device | str | None = None) -> LikelihoodEstimate:
+    """The log-likelihood of a run of Table 1; that of 10,000,000 samples is stored among the run's results.
+
+    Sigma is chosen among widths below the run's own, since more samples want narrower windows. ValueError for
+    a run of another table, or no samples.
+    """
+    if not run.recipe.likelihood or samples < 1:
+        raise ValueError(f"{run.name} with {samples} samples: give a run of Table 1 and a positive number.")
+    device = torch.device(device or best_device())
+    sigmas = None
+    if samples > 10_000:
+        sigmas = [factor * run.results["sigma"] for factor in (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)]
+    splits = load_splits(run.recipe, device)
+    estimate = likelihood(
+        run.recipe, run.model(device), splits, samples, sigmas=sigmas, progress=samples > 10_000
+    )
+    if samples == 10_000_000:
+        names = ("log_likelihood_10m", "standard_error_10m", "sigma_10m")
+        numbers = (estimate.mean, estimate.standard_error, estimate.sigma)
+        add_results(run, dict(zip(names, numbers, strict=True)))
+    return estimate
 
 
 def _pixel_scale(recipe: Recipe, device: torch.device) -> Callable[[Tensor], Tensor]:

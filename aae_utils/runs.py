@@ -130,6 +130,20 @@ def save_run(
     return load_run(folder)
 
 
+def add_results(run: Run, results: dict[str, float]) -> Run:
+    """Store numbers that were computed later from a run's weights; RunError when that cannot be written."""
+    path = run.folder / DESCRIPTION
+    partial = path.with_suffix(".writing")
+    try:
+        values = json.loads(path.read_text())
+        values["results"] |= results
+        partial.write_text(json.dumps(values, indent=1) + "\n")
+        os.replace(partial, path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error}).") from error
+    return load_run(run.folder)
+
+
 def load_run(folder: Path | str) -> Run:
     """Read a run; RunError says in one sentence why a folder is not a whole run."""
     folder = Path(folder)
