@@ -12,7 +12,8 @@ from typing import get_args
 
 import pytest
 
-from aae_utils import cli, recipes, scheduling
+from aae_utils import cli, recipes, reproduction, runs, scheduling
+from aae_utils.evaluation import LikelihoodEstimate
 from aae_utils.scheduling import Outcome
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -119,6 +120,31 @@ def test_a_rehearsal_lies_apart_and_is_evaluated_to_the_same_numbers(aae, tmp_pa
     for name in ("aae-gaussian/laptop-seed3", "aae-gaussian"):
         again = aae("evaluate", name, "--seed", 3, "--root", tmp_path / "runs-rehearsal")
         assert again == (0, by_folder, "")
+
+
+def test_a_likelihood_with_ten_million_samples_is_stored(aae, tmp_path, monkeypatch):
+    options = ["--root", tmp_path / "runs-rehearsal"]
+    aae("train", "likelihood-mnist", "--shrink")
+    aae("train", "baseline-100", "--shrink")
+    code, _, err = aae("evaluate", "baseline-100", "--samples", 100, *options)
+    assert code == 2
+    assert "give a run of Table 1" in err
+
+    code, out, _ = aae("evaluate", "likelihood-mnist", "--samples", 50, *options)
+    assert code == 0
+    assert "50 samples, 100 test points" in out
+    folder = tmp_path / "runs-rehearsal" / "likelihood-mnist" / "laptop-seed0"
+    before = runs.load_run(folder).results
+    assert "log_likelihood_10m" not in before
+
+    def likelihood(recipe, model, splits, samples, *, sigmas, progress):
+        assert max(sigmas) < before["sigma"]
+        return LikelihoodEstimate(427.0, 2.0, sigmas[0], samples, 100)
+
+    monkeypatch.setattr(reproduction, "likelihood", likelihood)
+    assert aae("evaluate", "likelihood-mnist", "--samples", 10_000_000, *options)[0] == 0
+    later = {"log_likelihood_10m": 427.0, "standard_error_10m": 2.0, "sigma_10m": 0.7 * before["sigma"]}
+    assert runs.load_run(folder).results == before | later
 
 
 def test_changed_fields_make_another_run(aae, tmp_path):
