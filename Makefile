@@ -46,6 +46,7 @@ book: $(STAMP) ## execute what has changed and build the book: _build/html/index
 	if [ "$$(cat $(CACHE)/key 2> /dev/null)" != "$$key" ]; then \
 	    rm -rf $(CACHE); mkdir -p $(CACHE); printf '%s\n' "$$key" > $(CACHE)/key; \
 	fi
+	$(BIN)/aae report
 	$(BIN)/jupyter-book build -W --keep-going --all .
 
 test: $(STAMP) ## run the tests and every cell of the notebooks
