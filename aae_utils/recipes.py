@@ -243,10 +243,10 @@ def _figure_4(name: str, figure: str, prior: Any) -> tuple[Recipe, Recipe]:
 
 def _likelihood(name: str, row: str, variant: Variant) -> tuple[Recipe, Recipe]:
     model = ModelSettings(variant, code_dim=8, prior_std=5.0)
-    laptop_training = TrainingSettings(epochs=8, drops=(6,))
+    laptop_training = TrainingSettings(epochs=3, drops=(2,))
     paper_training = _A21
     if variant == "vae":
-        laptop_training = TrainingSettings(epochs=6, drops=(5,), reconstruction=_ADAM)
+        laptop_training = TrainingSettings(epochs=3, drops=(2,), reconstruction=_ADAM)
         paper_training = replace(laptop_training, epochs=1000, drops=(800,))
     laptop = Recipe(name, row, "laptop", _on_a_laptop(model, units=1000), laptop_training, likelihood=True)
     return laptop, replace(laptop, setting="paper", model=model, training=paper_training)
@@ -364,7 +364,7 @@ def _clustering(clusters: int) -> tuple[Recipe, Recipe]:
     )
     # Noise on the input did better than dropout, and sooner.
     small = _on_a_laptop(model, input_dropout=0.0, input_noise=0.3)
-    training = TrainingSettings(epochs=10, drops=(8,))
+    training = TrainingSettings(epochs=3, drops=(2,))
     return replace(paper, setting="laptop", model=small, training=training), paper
 
 
@@ -427,13 +427,13 @@ _RECIPES = _by_name(
     _baseline("all", epochs=12),
     _clustering(16),
     _clustering(30),
-    _reduction("reduction-1000", "Figure 11A, 1000 labels", 1000, epochs=8),
-    _reduction("reduction-100", "Figure 11B, 100 labels", 100, epochs=8),
+    _reduction("reduction-1000", "Figure 11A, 1000 labels", 1000, epochs=3),
+    _reduction("reduction-100", "Figure 11B, 100 labels", 100, epochs=3),
     _reduction(
         "reduction-unsupervised",
         "Figure 11C, 20 clusters",
         None,
-        epochs=8,
+        epochs=3,
         classes=20,
         batch_norm="encoder",
     ),
@@ -441,7 +441,7 @@ _RECIPES = _by_name(
         "reduction-10d",
         "Figure 11D, 100 labels",
         100,
-        epochs=8,
+        epochs=3,
         code_dim=10,
         fixed_head_scale=10.0,
     ),

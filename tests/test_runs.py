@@ -338,7 +338,8 @@ def tracked_files() -> list[Path]:
     return [REPOSITORY / name for name in names if (REPOSITORY / name).is_file()]
 
 
-SHIPPED = sorted({path.parent for path in tracked_files() if path.parent != REPOSITORY / "runs"})
+TRACKED = tracked_files()
+SHIPPED = sorted({path.parent for path in TRACKED if path.parent != REPOSITORY / "runs"})
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: f"{folder.parent.name}/{folder.name}")
@@ -346,8 +347,7 @@ def test_a_shipped_run_is_whole(folder):
     run = load_run(folder)
     assert folder == REPOSITORY / "runs" / run.name
     assert run.recipe.name in recipe_names()
-    tracked = sorted(path.name for path in tracked_files() if path.parent == folder)
-    assert tracked == [METRICS, DESCRIPTION, WEIGHTS]
+    assert sorted(path.name for path in TRACKED if path.parent == folder) == [METRICS, DESCRIPTION, WEIGHTS]
     history = run.history()
     assert history["epoch"].tolist() == list(range(1, run.recipe.training.epochs + 1))
     assert run.seconds == pytest.approx(history["seconds"].sum(), rel=1e-3)
@@ -362,7 +362,7 @@ def test_a_shipped_run_speaks_of_no_place_on_the_machine_that_made_it(folder):
 
 
 def test_shipped_weights_stay_within_120_megabytes():
-    sizes = [path.stat().st_size for path in tracked_files() if path.name == WEIGHTS]
+    sizes = [path.stat().st_size for path in TRACKED if path.name == WEIGHTS]
     assert len(sizes) == len(SHIPPED)
     assert sum(sizes) <= 120e6
 
