@@ -250,7 +250,7 @@ def scheduler_address(start: Callable[..., subprocess.Popen], folder: Path) -> s
 
 
 def start_worker(start: Callable[..., subprocess.Popen], address: str, name: str) -> subprocess.Popen:
-    host = ("--host", "127.0.0.1", "--no-nanny")
+    host = ("--host", "127.0.0.1", "--no-nanny", "--death-timeout", "60")
     return start("worker", address, "--name", name, "--nthreads", "1", *host)
 
 

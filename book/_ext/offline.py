@@ -26,9 +26,7 @@ def without_thebe(files: Iterable[Any]) -> list[Any]:
     return [file for file in files if not mentions_thebe(file)]
 
 
-def clean_page(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
-) -> None:
+def clean_page(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Take Thebe out of one page, just before it is written."""
     for kind in ("script_files", "css_files"):
         context[kind] = without_thebe(context.get(kind, []))
