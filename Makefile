@@ -43,10 +43,9 @@ book: $(STAMP) ## execute what has changed and build the book: _build/html/index
 	@key=$$({ find aae_utils "$${AAE_RUNS:-runs}" requirements.lock -type f \
 	              \( -name '*.py' -o -name run.json -o -name requirements.lock \) -exec cksum {} + | LC_ALL=C sort; \
 	          env | grep '^AAE_' | LC_ALL=C sort; } 2> /dev/null || true); \
-	if [ "$$(cat $(CACHE)/key 2> /dev/null)" != "$$key" ]; then \
-	    rm -rf $(CACHE); mkdir -p $(CACHE); printf '%s\n' "$$key" > $(CACHE)/key; \
+	if [ "$$(cat $(CACHE)/key 2> /dev/null)" != "$$key" ] || [ ! -d book/_tables ]; then \
+	    $(BIN)/aae report && rm -rf $(CACHE) && mkdir -p $(CACHE) && printf '%s\n' "$$key" > $(CACHE)/key; \
 	fi
-	$(BIN)/aae report
 	$(BIN)/jupyter-book build -W --keep-going --all .
 
 test: $(STAMP) ## run the tests and every cell of the notebooks
