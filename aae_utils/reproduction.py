@@ -89,6 +89,7 @@ def _train(
     machine = environment(device)  # before the training, since the code on disk may change meanwhile
     splits = load_splits(recipe, device)
     trainer = make_trainer(recipe, splits, seed, device)
+    machine["precision"] = trainer.precision
     monitor = make_monitor(recipe, splits["validation"])
     model = trainer.fit(monitor, work, checkpoint_seconds, progress)
     weights = rounded_weights(model, recipe.keep)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from aae_utils.models import Batch, Phase
+from aae_utils.networks import require_known
 
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
 AVERAGING_INTERVAL = 10
+Precision = Literal["float32", "bfloat16", "auto"]
 
 
 class TrainingDiverged(RuntimeError):
@@ -57,6 +59,8 @@ class TrainingSettings:
 
     `drops` are the epochs after which every rate is multiplied by `drop_factor`. With `averaging` (a decay
     such as 0.99, applied every 10 steps) the result is the exponential moving average of the weights.
+    `precision` is that of the matrix products; weights, losses and updates are float32 throughout. `auto`
+    takes bfloat16 where the device multiplies it faster than float32.
     """
 
     epochs: int
@@ -67,12 +71,14 @@ class TrainingSettings:
     drops: tuple[int, ...] = ()
     drop_factor: float = 0.1
     averaging: float = 0.0
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError("epochs and batch_size must be at least 1.")
         if not 0 <= self.averaging < 1:
             raise ValueError(f"averaging is a decay in [0, 1), not {self.averaging}.")
+        require_known("precision", self.precision, get_args(Precision))
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,7 @@ class Trainer:
         self.data = data
         self.settings = settings
         self.device = data.x.device
+        self.precision = resolve_precision(settings.precision, self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.phases: tuple[Phase, ...] = model.phases()  # type: ignore[operator]
         self.optimizers = [self._optimizer(phase) for phase in self.phases]
@@ -198,7 +205,8 @@ class Trainer:
         """Run every phase once; return the loss terms, still on the device."""
         losses: dict[str, Tensor] = {}
         for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
-            terms = phase.loss(batch)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                terms = phase.loss(batch)
             optimizer.zero_grad()
             # only this phase's gradients are computed: a generator step leaves the discriminator alone
             torch.stack(list(terms.values())).sum().backward(inputs=phase.parameters())
@@ -312,6 +320,25 @@ class Trainer:
                 f"The checkpoint in {folder} belongs to another model or settings: delete that folder"
                 " or choose another one."
             ) from error
+
+
+def resolve_precision(precision: Precision, device: torch.device | str) -> Literal["float32", "bfloat16"]:
+    """The precision that `auto` stands for on this device; any other stands for itself."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if multiplies_bfloat16(torch.device(device)) else "float32"
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for matrix products in bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    capabilities: dict[str, Any] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # older releases of PyTorch cannot tell
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def shuffled(size: int, count: int, generator: torch.Generator) -> Tensor:
