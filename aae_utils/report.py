@@ -269,6 +269,7 @@ _DIFFERENCES = {
     "training.drops": "rates lowered after epoch {ours} instead of {paper}",
     "training.drop_factor": "rates multiplied by {ours} at a drop instead of {paper}",
     "training.averaging": "averaged weights (decay {ours}) instead of the last ones",
+    "training.precision": "matrix products in {ours} precision instead of {paper}",
     "data.dataset": "{ours} instead of {paper}",
     "data.pool": "training images {ours!r} instead of {paper!r}",
     "data.labels": "{ours} labels instead of {paper}",
@@ -290,6 +291,7 @@ _DIFFERENCES = {
     "model.init_std": "initial weights of standard deviation {ours} instead of {paper}",
     "model.supervised": "classification phase: {ours} instead of {paper}",
     "model.label_scale": "one-hot labels of height {ours} instead of {paper}",
+    "model.code_noise": "noise of standard deviation {ours} on the decoder's code instead of {paper}",
     "model.head_distance": "cluster heads at least {ours} apart instead of {paper}",
     "model.head_penalty": "weight {ours} on the heads' distance instead of {paper}",
     "model.fixed_head_scale": "scale {ours} of the fixed cluster heads instead of {paper}",
@@ -340,6 +342,8 @@ def _flattened(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
+    if value == "auto":
+        return "bfloat16 (where the machine is faster at it)"
     if value is None or value == () or value == 0:
         return "none"
     if isinstance(value, tuple):

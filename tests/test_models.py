@@ -256,6 +256,21 @@ def test_label_scale_is_the_height_of_the_labels_one():
     assert seen.tolist() == [[0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0.5, -0.5]]
 
 
+def test_code_noise_reaches_the_decoder_in_training_only():
+    model, batch = build(SupervisedAutoencoder, Gaussian(2), code_noise=2.0), make_batch()
+    seen = []
+    model.decoder.register_forward_pre_hook(lambda decoder, inputs: seen.append(inputs[0][:, -2:]))
+    model.reconstruction_loss(batch)
+    noise = torch.randn(8, 2, generator=seeded(2))
+    torch.testing.assert_close(seen[0], model.encode(batch.x) + 2 * noise)
+    # the discriminator plays for z itself, and a reader decodes what was asked for
+    torch.testing.assert_close(model.corrupted_code(batch), model.encode(batch.x))
+    model.decode(model.encode(batch.x), batch.y)
+    torch.testing.assert_close(seen[1], model.encode(batch.x))
+    with pytest.raises(ValueError, match="at least 0, not -1.0"):
+        build(SupervisedAutoencoder, Gaussian(2), code_noise=-1.0)
+
+
 @pytest.mark.parametrize(("name", "classes"), [("semi-supervised", 10), ("clustering", 6)])
 def test_two_code_models_predict_encode_and_decode(name, classes):
     model, batch = MODELS[name](), make_batch()

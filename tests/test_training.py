@@ -27,6 +27,7 @@ from aae_utils.training import (
     TrainingSet,
     TrainingSettings,
     load_checkpoint,
+    resolve_precision,
     save_checkpoint,
     shuffled,
 )
@@ -180,6 +181,31 @@ def test_result_is_the_moving_average_where_asked():
     assert result.w.item() == pytest.approx(expected)
     assert trainer.model.w.item() == -25
     assert slide().fit(progress=False).w.item() != 0
+
+
+@pytest.mark.parametrize("name", ["aae", "semi-supervised", "reduction", "vae", "classifier"])
+def test_bfloat16_rounds_products_and_leaves_weights_and_losses_in_float32(name):
+    plain, rounded = (make_toy_trainer(name, epochs=1, precision=p) for p in ("float32", "bfloat16"))
+    expected, losses = plain.step(next(plain.batches())), rounded.step(next(rounded.batches()))
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    assert {p.dtype for p in rounded.model.parameters()} == {torch.float32}
+    for term, loss in losses.items():
+        torch.testing.assert_close(loss, expected[term], rtol=0.02, atol=0.01)
+    moved = zip(plain.model.parameters(), rounded.model.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in moved)
+
+
+def test_auto_takes_bfloat16_where_it_is_faster(monkeypatch):
+    capabilities = {"avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert resolve_precision("auto", "cpu") == "bfloat16"
+    assert resolve_precision("float32", "cpu") == "float32"
+    capabilities["avx512_bf16"] = False
+    assert resolve_precision("auto", "cpu") == "float32"
+    assert resolve_precision("bfloat16", "cpu") == "bfloat16"
+    assert resolve_precision("auto", "mps") == "float32"
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # an older PyTorch
+    assert resolve_precision("auto", "cpu") == "float32"
 
 
 # What is recorded
@@ -534,6 +560,10 @@ def test_a_minibatch_larger_than_the_set_is_an_error():
     [
         ({"epochs": 0}, "epochs and batch_size must be at least 1."),
         ({"epochs": 1, "batch_size": 0}, "epochs and batch_size must be at least 1."),
+        (
+            {"epochs": 1, "precision": "half"},
+            "Unknown precision 'half': choose one of float32, bfloat16, auto.",
+        ),
         ({"epochs": 1, "averaging": 1.0}, "averaging is a decay in [0, 1), not 1.0."),
         ({"epochs": 1, "averaging": -0.1}, "averaging is a decay in [0, 1), not -0.1."),
     ],
