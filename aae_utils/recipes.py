@@ -232,9 +232,10 @@ def _figure_2(name: str, figure: str, variant: Variant, prior: Any, **model: Any
         paper_training = replace(laptop_training, epochs=1000, drops=(800,))
     small = _on_a_laptop(settings)
     if variant != "vae" and prior != "gaussian":
-        # narrow regions need a sharper discriminator, and an autoencoder that yields to it
+        # Narrow regions need a sharper discriminator, and an autoencoder that yields to it: after four epochs
+        # 44 % of the codes are in their label's component at a reconstruction rate of 0.002, 81 % at 0.0005.
         small = replace(small, discriminator_units=500)
-        laptop_training = replace(_SHORT, reconstruction=Rates(0.002, 0.9))
+        laptop_training = _longer(40, reconstruction=Rates(0.0005, 0.9))
     laptop = Recipe(name, figure, "laptop", small, laptop_training)
     return laptop, replace(laptop, setting="paper", model=settings, training=paper_training)
 
