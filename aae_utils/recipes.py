@@ -371,8 +371,8 @@ def _clustering(clusters: int) -> tuple[Recipe, Recipe]:
     # Noise on the input did better than dropout, and sooner. Larger initial weights find clusters within
     # three epochs, but some stay empty for good: 21 % error, where the paper's own come below that.
     small = replace(model, units=1000, discriminator_units=1000, input_dropout=0.0, input_noise=0.3)
-    # Three times the paper's rates: after six epochs 17 % of the validation images are wrong by majority vote,
-    # which takes eighteen epochs otherwise. A style of 10 dimensions or noise on it did not help.
+    # Three times the rates of the paper: six epochs bring the error by majority vote to 17 %, on validation
+    # images, and not eighteen. A style of 10 dimensions or noise on it did not help.
     training = _longer(40, reconstruction=Rates(0.03, 0.9), adversarial=Rates(0.3, 0.1))
     return replace(paper, setting="laptop", model=small, training=training), paper
 
