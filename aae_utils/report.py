@@ -269,7 +269,7 @@ _DIFFERENCES = {
     "training.drops": "rates lowered after epoch {ours} instead of {paper}",
     "training.drop_factor": "rates multiplied by {ours} at a drop instead of {paper}",
     "training.averaging": "averaged weights (decay {ours}) instead of the last ones",
-    "training.precision": "matrix products in {ours} precision instead of {paper}",
+    "training.precision": "matrix products in {ours} instead of {paper}",
     "data.dataset": "{ours} instead of {paper}",
     "data.pool": "training images {ours!r} instead of {paper!r}",
     "data.labels": "{ours} labels instead of {paper}",
