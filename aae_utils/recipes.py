@@ -376,7 +376,7 @@ def _clustering(clusters: int) -> tuple[Recipe, Recipe]:
     small = replace(model, units=1000, discriminator_units=1000, input_dropout=0.0, input_noise=0.3)
     # Three times the rates of the paper: six epochs bring the error by majority vote to 17 %, on validation
     # images, and not eighteen. A style of 10 dimensions or noise on it did not help.
-    training = _longer(40, reconstruction=Rates(0.03, 0.9), adversarial=Rates(0.3, 0.1))
+    training = _longer(30, reconstruction=Rates(0.03, 0.9), adversarial=Rates(0.3, 0.1))
     return replace(paper, setting="laptop", model=small, training=training), paper
 
 
