@@ -399,6 +399,10 @@ def _reduction(
         small, training = replace(settings, units=1000, discriminator_units=1000), _longer(epochs)
     else:
         small, training = _on_a_laptop(settings, units=1000), _longer(epochs, averaging=0.99)
+    if settings.code_dim == 2:
+        # The plane is narrow: at 0.01 the reconstruction sorts it by pixels, against the labels. With 100
+        # labels the validation error is 24 % after one epoch at 0.002, and still 32 % after three at 0.01.
+        training = replace(training, reconstruction=Rates(0.002, 0.9))
     return replace(paper, setting="laptop", model=small, training=training), paper
 
 
@@ -433,21 +437,21 @@ _RECIPES = _by_name(
     _supervised("supervised-mnist", "Figure 7, MNIST", "mnist"),
     _supervised("supervised-svhn", "Figure 7, SVHN", "svhn"),
     _semi_supervised(100, epochs=80),
-    _semi_supervised(1000, epochs=30),
-    _semi_supervised("all", epochs=30),
+    _semi_supervised(1000, epochs=25),
+    _semi_supervised("all", epochs=25),
     _semi_supervised_svhn(),
     _baseline(100, epochs=500),
     _baseline(1000, epochs=200),
     _baseline("all", epochs=12),
     _clustering(16),
     _clustering(30),
-    _reduction("reduction-1000", "Figure 11A, 1000 labels", 1000, epochs=25),
-    _reduction("reduction-100", "Figure 11B, 100 labels", 100, epochs=25),
+    _reduction("reduction-1000", "Figure 11A, 1000 labels", 1000, epochs=20),
+    _reduction("reduction-100", "Figure 11B, 100 labels", 100, epochs=20),
     _reduction(
         "reduction-unsupervised",
         "Figure 11C, 20 clusters",
         None,
-        epochs=25,
+        epochs=20,
         classes=20,
         batch_norm="encoder",
     ),
@@ -455,7 +459,7 @@ _RECIPES = _by_name(
         "reduction-10d",
         "Figure 11D, 100 labels",
         100,
-        epochs=25,
+        epochs=20,
         code_dim=10,
         fixed_head_scale=10.0,
     ),

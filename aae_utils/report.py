@@ -301,6 +301,7 @@ for _group in ("reconstruction", "adversarial", "classification"):
         f"training.{_group}.learning_rate": f"{_group} rate {{ours}} instead of {{paper}}",
         f"training.{_group}.momentum": f"{_group} momentum {{ours}} instead of {{paper}}",
         f"training.{_group}.optimizer": f"{{ours}} instead of {{paper}} for {_group}",
+        f"training.{_group}.constant": f"constant {_group} rate: {{ours}} instead of {{paper}}",
     }
 _LABELS_OF_A_RECIPE = ("name", "reproduces", "setting", "keep", "likelihood")
 _WITHOUT_DISCRIMINATOR = ("vae", "classifier")

@@ -46,18 +46,19 @@ class PhasedModel(Protocol):
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rate and momentum of one group of phases (appendix A.2.1)."""
+    """Learning rate and momentum of one group of phases (appendix A.2.1); `constant` ones never drop."""
 
     learning_rate: float
     momentum: float = 0.9
     optimizer: Literal["sgd", "adam"] = "sgd"
+    constant: bool = False
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """How long and how fast to train; the defaults are the rates of appendix A.2.1.
 
-    `drops` are the epochs after which every rate is multiplied by `drop_factor`. With `averaging` (a decay
+    `drops` are the epochs after which the rates are multiplied by `drop_factor`. With `averaging` (a decay
     such as 0.99, applied every 10 steps) the result is the exponential moving average of the weights.
     `precision` is that of the matrix products; weights, losses and updates are float32 throughout. `auto`
     takes bfloat16 where the device multiplies it faster than float32.
@@ -147,8 +148,8 @@ class Trainer:
         self.phases: tuple[Phase, ...] = model.phases()  # type: ignore[operator]
         self.optimizers = [self._optimizer(phase) for phase in self.phases]
         self.schedules = [
-            MultiStepLR(optimizer, list(settings.drops), settings.drop_factor)
-            for optimizer in self.optimizers
+            MultiStepLR(optimizer, self._drops(phase), settings.drop_factor)
+            for phase, optimizer in zip(self.phases, self.optimizers, strict=True)
         ]
         self.averaged = self._averaged_model()
         self.history = History()
@@ -176,6 +177,10 @@ class Trainer:
             betas = (rates.momentum, 0.999)
             return torch.optim.Adam(parameters, rates.learning_rate, betas=betas, fused=fused)
         return torch.optim.SGD(parameters, rates.learning_rate, momentum=rates.momentum, fused=fused)
+
+    def _drops(self, phase: Phase) -> list[int]:
+        rates: Rates = getattr(self.settings, phase.rates)
+        return [] if rates.constant else list(self.settings.drops)
 
     def _averaged_model(self) -> AveragedModel | None:
         if not self.settings.averaging:

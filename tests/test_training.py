@@ -173,6 +173,14 @@ def test_adam_moves_by_its_rate_at_first():
     assert trainer.optimizers[0].param_groups[0]["betas"] == (0.9, 0.999)
 
 
+def test_constant_rates_do_not_drop():
+    settings = {"reconstruction": Rates(1.0, 0.0, constant=True), "adversarial": Rates(10.0, 0.0)}
+    trainer = slide("reconstruction", "adversarial", steps=1, epochs=3, drops=(1, 2), **settings)
+    trainer.fit(progress=False)
+    # three times 1, beside 10, then 1, then 0.1
+    assert trainer.model.w.item() == pytest.approx(-3 - 11.1)
+
+
 def test_result_is_the_moving_average_where_asked():
     trainer = slide(steps=25, reconstruction=Rates(1.0, 0.0), averaging=0.9)
     result = trainer.fit(progress=False)
