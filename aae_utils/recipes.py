@@ -374,8 +374,8 @@ def _clustering(clusters: int, epochs: int) -> tuple[Recipe, Recipe]:
     # Noise on the input did better than dropout, and sooner. Larger initial weights find clusters within
     # three epochs, but some stay empty for good: 21 % error, where the paper's own come below that.
     small = replace(model, units=1000, discriminator_units=1000, input_dropout=0.0, input_noise=0.3)
-    # Three times the rates of the paper learn three times as fast at first, but 4 of 30 clusters stay empty and
-    # the error ends no lower. A style of 10 dimensions or noise on it did not help, on validation images.
+    # Three times the rates of the paper learn three times as fast at first, but 4 of 30 clusters stay empty,
+    # and the error ends no lower. A style of 10 dimensions or noise on it did not help, on validation images.
     training = _longer(epochs)
     return replace(paper, setting="laptop", model=small, training=training), paper
 
