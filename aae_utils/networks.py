@@ -32,12 +32,21 @@ def hidden_layers(
     return nn.Sequential(*layers)
 
 
-def head(units: int, outputs: int, *, batch_norm: bool = False, init_std: float = 0.01) -> nn.Sequential:
+class Head(nn.Sequential):
+    """Output layers; what leaves a network trained in bfloat16 leaves it as float32, for the losses."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """`(N, units)` to `(N, outputs)`, float32 in place of bfloat16."""
+        values: Tensor = super().forward(hidden)
+        return values.float() if values.dtype == torch.bfloat16 else values
+
+
+def head(units: int, outputs: int, *, batch_norm: bool = False, init_std: float = 0.01) -> Head:
     """Linear output layer, `(N, units)` to `(N, outputs)`, batch-normalised where asked (A.2.2, A.3)."""
     layers: list[nn.Module] = [dense(units, outputs, init_std)]
     if batch_norm:
         layers.append(nn.BatchNorm1d(outputs))
-    return nn.Sequential(*layers)
+    return Head(*layers)
 
 
 class Encoder(nn.Module):
@@ -73,14 +82,13 @@ class Encoder(nn.Module):
             x = torch.cat((require_width(x, self.image_dim, "image"), eta), dim=1)
         else:
             require_width(x, self.image_dim, "image")
-        return full_precision(self.code(self.hidden(x)))
+        return self.code(self.hidden(x))
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of a Gaussian q(z|x), each `(N, code_dim)`."""
         if self.posterior != "gaussian":
             raise ValueError(f"A {self.posterior} posterior has no moments; use posterior='gaussian'.")
-        moments = full_precision(self.code(self.hidden(require_width(x, self.image_dim, "image"))))
-        mean, log_variance = moments.chunk(2, dim=1)
+        mean, log_variance = self.code(self.hidden(require_width(x, self.image_dim, "image"))).chunk(2, dim=1)
         return mean, log_variance
 
 
@@ -106,7 +114,7 @@ class TwoHeadEncoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of y `(N, classes)` and style z `(N, style_dim)` of images `(N, image_dim)`."""
         shared = self.hidden(require_width(x, self.image_dim, "image"))
-        return full_precision(self.label(shared)), full_precision(self.style(shared))
+        return self.label(shared), self.style(shared)
 
 
 class Decoder(nn.Module):
@@ -131,7 +139,7 @@ class Decoder(nn.Module):
 
     def logits(self, code: Tensor) -> Tensor:
         """Images before the output unit, `(N, image_dim)`."""
-        return full_precision(self.image(self.hidden(require_width(code, self.code_dim, "code"))))
+        return self.image(self.hidden(require_width(code, self.code_dim, "code")))
 
     def forward(self, code: Tensor) -> Tensor:
         """Images `(N, image_dim)` of codes `(N, code_dim)`."""
@@ -150,8 +158,7 @@ class Discriminator(nn.Module):
 
     def forward(self, code: Tensor) -> Tensor:
         """Logits `(N,)`, positive where the code looks like a sample of the prior."""
-        logits = self.logit(self.hidden(require_width(code, self.code_dim, "code")))
-        return full_precision(logits).squeeze(1)
+        return self.logit(self.hidden(require_width(code, self.code_dim, "code"))).squeeze(1)
 
 
 class ClusterHeads(nn.Module):
@@ -184,11 +191,6 @@ def reparametrize(mean: Tensor, log_variance: Tensor, generator: torch.Generator
     """Draw z = mean + std * epsilon, epsilon ~ N(0, I), so that gradients reach mean and variance."""
     epsilon = torch.randn(mean.shape, generator=generator, device=mean.device)
     return mean + (0.5 * log_variance).exp() * epsilon
-
-
-def full_precision(values: Tensor) -> Tensor:
-    """What leaves a network trained in bfloat16 as float32, for the losses; all else as it is."""
-    return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def require_width(values: Tensor, width: int, what: str) -> Tensor:

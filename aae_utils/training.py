@@ -170,7 +170,7 @@ class Trainer:
         return self.averaged.module if self.averaged else self.model
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
-        rates: Rates = getattr(self.settings, phase.rates)
+        rates = self._rates(phase)
         fused = self.device.type in ("cpu", "cuda")
         parameters = phase.parameters()
         if rates.optimizer == "adam":
@@ -178,9 +178,12 @@ class Trainer:
             return torch.optim.Adam(parameters, rates.learning_rate, betas=betas, fused=fused)
         return torch.optim.SGD(parameters, rates.learning_rate, momentum=rates.momentum, fused=fused)
 
-    def _drops(self, phase: Phase) -> list[int]:
+    def _rates(self, phase: Phase) -> Rates:
         rates: Rates = getattr(self.settings, phase.rates)
-        return [] if rates.constant else list(self.settings.drops)
+        return rates
+
+    def _drops(self, phase: Phase) -> list[int]:
+        return [] if self._rates(phase).constant else list(self.settings.drops)
 
     def _averaged_model(self) -> AveragedModel | None:
         if not self.settings.averaging:
@@ -340,9 +343,8 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
-    capabilities: dict[str, Any] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # older releases of PyTorch cannot tell
+    ask = getattr(torch.cpu, "get_capabilities", None)  # older releases of PyTorch cannot tell
+    capabilities = ask() if ask else {}
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
