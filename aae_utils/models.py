@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aae_utils import evaluation
 from aae_utils.networks import (
     ClusterHeads,
     Decoder,
@@ -402,6 +403,10 @@ class SemiSupervisedAutoencoder(nn.Module):
     def predict(self, x: Tensor) -> Tensor:
         """q(y|x) `(N, classes)` of clean images `(N, D)`: probabilities of labels or clusters."""
         return self.encoder(x)[0].softmax(1)
+
+    def log_odds(self, x: Tensor) -> Tensor:
+        """How surely clean images `(N, D)` belong to each cluster, `(N, classes)` log-odds of q(y|x)."""
+        return evaluation.log_odds(self.encoder(x)[0])
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Style z `(N, style)` of clean images `(N, D)`."""

@@ -347,9 +347,9 @@ def _classification(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> 
 def _clustering(recipe: Recipe, model: Any, splits: Splits, quick: bool) -> dict[str, float]:
     test, validation = splits["test"], splits["validation"]
     return evaluation.clustering_report(
-        in_chunks(model.predict, test.images),
+        in_chunks(model.log_odds, test.images),
         test.labels,
-        in_chunks(model.predict, validation.images),
+        in_chunks(model.log_odds, validation.images),
         validation.labels,
     )
 

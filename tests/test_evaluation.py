@@ -20,6 +20,7 @@ from aae_utils.evaluation import (
     clustering_error,
     clustering_report,
     linear_probe_error,
+    log_odds,
     majority_vote_error,
     mean_image_error,
     mlp_probe_error,
@@ -302,6 +303,16 @@ class TestClustering:
         validation = torch.full((4, 2), 0.5)
         assert cluster_labels(validation, torch.tensor([6, 1, 2, 3])).tolist() == [6, 6]
 
+    def test_log_odds_are_those_of_the_softmax(self) -> None:
+        logits = 3 * torch.randn(50, 4, generator=seeded())
+        torch.testing.assert_close(log_odds(logits), logits.double().softmax(1).logit().float())
+
+    def test_log_odds_find_the_surest_example_where_probabilities_round_to_one(self) -> None:
+        logits = torch.tensor([[40.0, 0.0], [60.0, 0.0], [0.0, 30.0], [-90.0, 30.0]])
+        labels = torch.tensor([5, 7, 1, 2])
+        assert cluster_labels(logits.double().softmax(1), labels).tolist() == [5, 2]
+        assert cluster_labels(log_odds(logits), labels).tolist() == [7, 2]
+
     def test_majority_vote_with_a_tie_and_labels_that_do_not_start_at_zero(self) -> None:
         probabilities = one_hot([0, 0, 1, 1], 4)
         assert majority_vote_error(probabilities, torch.tensor([70, 90, 90, 90])) == 25
@@ -311,7 +322,7 @@ class TestClustering:
             majority_vote_error(torch.zeros(4, 2), torch.zeros(3))
         with pytest.raises(EvaluationError, match="cluster labels must have shape"):
             clustering_error(torch.zeros(4, 2), torch.zeros(4), torch.zeros(3))
-        with pytest.raises(EvaluationError, match="validation probabilities"):
+        with pytest.raises(EvaluationError, match="validation scores"):
             cluster_labels(torch.zeros(4), torch.zeros(4))
         with pytest.raises(EvaluationError, match="NaN"):
             cluster_labels(torch.full((4, 2), math.nan), torch.zeros(4))

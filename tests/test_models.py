@@ -277,6 +277,7 @@ def test_two_code_models_predict_encode_and_decode(name, classes):
     y, z = model.predict(batch.x), model.encode(batch.x)
     assert (y.shape, z.shape) == ((8, classes), (8, 3))
     torch.testing.assert_close(y.sum(1), torch.ones(8))
+    torch.testing.assert_close(model.log_odds(batch.x).sigmoid(), y)
     assert model.decode(y, z).shape == (8, PIXELS)
 
 
