@@ -305,11 +305,10 @@ def _semi_supervised(labels: int | Literal["all"], epochs: int) -> tuple[Recipe,
         DataSettings(labels=labels),
         keep=("encoder", "decoder") if labels == 100 else ("encoder",),
     )
-    if labels == "all":  # the labels alone do most of the work
-        small = _on_a_laptop(model)
-        training = TrainingSettings(epochs=epochs, drops=(10,), averaging=0.99)
-    else:
-        small, training = _on_a_laptop(model, units=1000), _longer(epochs, averaging=0.99)
+    # Twice the paper's reconstruction rate is sooner on validation images: with 100 labels 8.2 % after four
+    # epochs, 10.6 % at 0.01 and 14.5 % at 0.003. Half or twice the adversarial rate is worse: 14.2, 15.3 %.
+    small = _on_a_laptop(model, units=1000)
+    training = _longer(epochs, averaging=0.99, reconstruction=Rates(0.02, 0.9))
     return replace(paper, setting="laptop", model=small, training=training), paper
 
 
@@ -444,9 +443,9 @@ _RECIPES = _by_name(
     _likelihood_tfd(),
     _supervised("supervised-mnist", "Figure 7, MNIST", "mnist"),
     _supervised("supervised-svhn", "Figure 7, SVHN", "svhn"),
-    _semi_supervised(100, epochs=80),
-    _semi_supervised(1000, epochs=20),
-    _semi_supervised("all", epochs=13),
+    _semi_supervised(100, epochs=100),
+    _semi_supervised(1000, epochs=60),
+    _semi_supervised("all", epochs=30),
     _semi_supervised_svhn(),
     _baseline(100, epochs=500),
     _baseline(1000, epochs=200),
