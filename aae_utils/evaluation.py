@@ -430,7 +430,7 @@ def classification_error(predictions: Tensor, labels: Tensor) -> float:
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """log q(y_i|x) / (1 - q(y_i|x)) of the softmax of logits `(N, K)`, in nats.
+    """Log-odds, log q(y_i|x) / (1 - q(y_i|x)), of the softmax of logits `(N, K)`, in nats.
 
     It rises with q(y_i|x) and never rounds: in float32 a softmax is exactly 1 for hundreds of images, and
     nobody can tell which of them is the surest.
