@@ -28,7 +28,7 @@ MNIST_VALIDATION = 10_000
 SVHN_VALIDATION = 5_000
 TFD_FILE = "TFD_48x48.mat"
 MNIST_SPLITS = ("train", "validation", "all", "test")
-SVHN_SPLITS = ("train", "validation", "extra", "all", "test")
+SVHN_SPLITS = ("train", "validation", "extra", "train-extra", "all", "test")
 TFD_SPLITS = ("train", "validation", "test")
 NETWORK_TIMEOUT = 30.0  # seconds without an answer
 
@@ -155,16 +155,21 @@ def load_svhn(split: str = "train", root: Path | str | None = None, device: Devi
     """SVHN's 32x32 crops, `(N, 3072)` in [0, 1], labels 0 to 9, from `root/train_32x32.mat` etc.
 
     Splits: "train" (the training images without the last 5,000), "validation" (those 5,000),
-    "extra" (531,131 easier images, 6.5 GB as float32), "all" (training images and extra), "test".
+    "extra" (531,131 easier images, 6.5 GB as float32), "train-extra" (both, without the validation
+    images), "all" (all training images and extra), "test".
     Missing files are downloaded. Raises DataError for files that cannot be used.
     """
     _check_split("svhn", split, SVHN_SPLITS)
-    files = {"all": ("train", "extra"), "validation": ("train",)}.get(split, (split,))
-    sets = [_read_svhn(_folder(root), name) for name in files]
-    images = torch.cat([images for images, _ in sets])
-    labels = torch.cat([labels for _, labels in sets])
-    part = _part(split, len(labels), SVHN_VALIDATION)
-    return _image_data(images[part], labels[part], (32, 32, 3), device)
+    both = ("train", "extra")
+    files = {"all": both, "train-extra": both, "validation": ("train",)}.get(split, (split,))
+    sets = {name: _read_svhn(_folder(root), name) for name in files}
+    if "train" in sets and split != "all":
+        images, labels = sets["train"]
+        part = _part("validation" if split == "validation" else "train", len(labels), SVHN_VALIDATION)
+        sets["train"] = images[part], labels[part]
+    images = torch.cat([images for images, _ in sets.values()])
+    labels = torch.cat([labels for _, labels in sets.values()])
+    return _image_data(images, labels, (32, 32, 3), device)
 
 
 def load_tfd(

@@ -426,7 +426,7 @@ def classification_error(predictions: Tensor, labels: Tensor) -> float:
     """Share of predictions `(N,)` that differ from the labels `(N,)`, in percent (Table 2)."""
     _require_labels(predictions, len(labels), "predictions")
     _require_labels(labels, len(predictions), "labels")
-    return 100 * (predictions != labels.to(predictions.device)).double().mean().item()
+    return 100 * (predictions != labels.to(predictions.device)).sum().item() / len(labels)
 
 
 def log_odds(logits: Tensor) -> Tensor:
@@ -530,12 +530,15 @@ def sliced_wasserstein(a: Tensor, b: Tensor, *, projections: int = 128, generato
         )
     if projections < 1:
         raise EvaluationError(f"projections must be at least 1, got {projections}.")
+    a, b = _off_mps(a.detach()), _off_mps(b.detach())
+    drawn = torch.float32 if generator.device.type == "mps" else torch.float64
     directions = torch.randn(
-        a.shape[1], projections, generator=generator, device=generator.device, dtype=torch.float64
+        a.shape[1], projections, generator=generator, device=generator.device, dtype=drawn
     )
-    directions = (directions / directions.norm(dim=0)).to(a.device)
-    sorted_a = (a.detach().double() @ directions).sort(dim=0).values
-    sorted_b = (b.detach().double().to(a.device) @ directions).sort(dim=0).values
+    directions = directions.to(a.device).double()
+    directions = directions / directions.norm(dim=0)
+    sorted_a = (a.double() @ directions).sort(dim=0).values
+    sorted_b = (b.to(a.device).double() @ directions).sort(dim=0).values
     return (sorted_a - sorted_b).square().mean().sqrt().item()
 
 
@@ -576,7 +579,7 @@ def reconstruction_error(images: Tensor, reconstructions: Tensor) -> float:
             f"Reconstructions must have the shape of the images {tuple(images.shape)}, "
             f"got {tuple(reconstructions.shape)}."
         )
-    difference = images.detach() - reconstructions.detach().to(images.device)
+    difference = _off_mps(images.detach() - reconstructions.detach().to(images.device))
     return difference.double().square().mean().item()
 
 

@@ -145,11 +145,8 @@ def load_splits(recipe: Recipe, device: torch.device | str = "cpu") -> Splits:
     settings = recipe.data
     names = {"train": settings.pool, "validation": "validation", "test": "test"}
     splits = {key: data.load(settings.dataset, split, device=device) for key, split in names.items()}
-    if settings.images is not None:
-        splits = {
-            key: split.subset(torch.arange(min(settings.images, len(split)), device=device))
-            for key, split in splits.items()
-        }
+    counts = {"train": settings.images, "validation": settings.held_out, "test": settings.held_out}
+    splits = {key: _first(split, counts[key]) for key, split in splits.items()}
     if settings.standardize:
         standardizer = data.Standardizer.fit(splits["train"].images)
         splits = {
@@ -159,9 +156,20 @@ def load_splits(recipe: Recipe, device: torch.device | str = "cpu") -> Splits:
     return splits
 
 
+def _first(split: ImageData, count: int | None) -> ImageData:
+    if count is None or count >= len(split):
+        return split
+    return split.subset(torch.arange(count, device=split.images.device))
+
+
 def make_training_set(recipe: Recipe, pool: ImageData, seed: int) -> TrainingSet:
     """Hide the labels that a recipe does not show, and set the labelled images apart."""
-    labels = recipe.data.labels
+    labels, classes = recipe.data.labels, recipe.model.classes
+    if labels is not None and int(pool.labels.max()) >= classes:
+        raise ValueError(
+            f"{recipe.name} has labels up to {int(pool.labels.max())}, too many for {classes} classes: raise"
+            " model.classes."
+        )
     if recipe.model.variant == "supervised" and labels != "all":
         raise ValueError(f"{recipe.name} needs the label of every image: use labels='all', not {labels!r}.")
     if labels is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -16,7 +17,6 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import MultiStepLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from aae_utils.models import Batch, Phase
@@ -79,6 +79,11 @@ class TrainingSettings:
             raise ValueError("epochs and batch_size must be at least 1.")
         if not 0 <= self.averaging < 1:
             raise ValueError(f"averaging is a decay in [0, 1), not {self.averaging}.")
+        if any(epoch < 1 for epoch in self.drops) or self.drop_factor <= 0:
+            raise ValueError(
+                "drops are epochs from 1 on and drop_factor is greater than 0, not"
+                f" {self.drops} and {self.drop_factor}."
+            )
         require_known("precision", self.precision, get_args(Precision))
 
 
@@ -151,7 +156,8 @@ class Trainer:
             MultiStepLR(optimizer, self._drops(phase), settings.drop_factor)
             for phase, optimizer in zip(self.phases, self.optimizers, strict=True)
         ]
-        self.averaged = self._averaged_model()
+        self.averaged = copy.deepcopy(model) if settings.averaging else None
+        self.averages = 0  # how often the averaged weights were moved
         self.history = History()
 
     @property
@@ -167,7 +173,7 @@ class Trainer:
     @property
     def result(self) -> nn.Module:
         """The trained model: averaged over the late steps where the settings ask for it."""
-        return self.averaged.module if self.averaged else self.model
+        return self.averaged or self.model
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         rates = self._rates(phase)
@@ -185,10 +191,17 @@ class Trainer:
     def _drops(self, phase: Phase) -> list[int]:
         return [] if self._rates(phase).constant else list(self.settings.drops)
 
-    def _averaged_model(self) -> AveragedModel | None:
-        if not self.settings.averaging:
-            return None
-        return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging))
+    @torch.no_grad()
+    def average(self) -> None:
+        """Move the averaged weights towards the weights; at the very first step, take these over."""
+        # torch's AveragedModel counts its updates in a tensor, and the host would wait for it
+        assert self.averaged is not None
+        weight = 1 - self.settings.averaging if self.averages else 1.0
+        self.averages += 1
+        for kept, new in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+            kept.lerp_(new, weight)
+        for kept, new in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(new)
 
     def batches(self) -> Iterator[Batch]:
         """The minibatches of one epoch, shuffled, with as many labelled minibatches beside them."""
@@ -231,7 +244,7 @@ class Trainer:
             for name, value in self.step(batch).items():
                 totals[name] = totals[name] + value if name in totals else value
             if self.averaged and number % AVERAGING_INTERVAL == 0:
-                self.averaged.update_parameters(self.model)
+                self.average()
             on_step(len(batch.x))
         means = {name: float(total) / self.steps_per_epoch for name, total in totals.items()}
         seconds = time.perf_counter() - start
@@ -298,6 +311,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged else None,
+            "averages": self.averages,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedules": [schedule.state_dict() for schedule in self.schedules],
             "generator": self.generator.get_state(),
@@ -309,6 +323,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         if self.averaged:
             self.averaged.load_state_dict(state["averaged"])
+        self.averages = state["averages"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):

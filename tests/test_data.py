@@ -369,9 +369,11 @@ def test_svhn_pixels_and_labels(small_svhn):
 def test_svhn_splits(small_svhn):
     root, _ = small_svhn
     parts = {split: load_svhn(split, root) for split in data.SVHN_SPLITS}
-    assert [len(part) for part in parts.values()] == [20, 5, 12, 37, 11]
+    assert [len(part) for part in parts.values()] == [20, 5, 12, 32, 37, 11]
     whole = torch.cat([parts[name].images for name in ("train", "validation", "extra")])
     assert torch.equal(parts["all"].images, whole)
+    learned = torch.cat([parts[name].images for name in ("train", "extra")])
+    assert torch.equal(parts["train-extra"].images, learned)
 
 
 def test_svhn_truncated_file_is_named(small_svhn):
@@ -501,7 +503,7 @@ def test_unknown_names_list_the_known_ones(tmp_path):
         load("cifar", "train")
     for dataset, known in (
         ("mnist", "train, validation, all, test"),
-        ("svhn", "train, validation, extra, all, test"),
+        ("svhn", "train, validation, extra, train-extra, all, test"),
         ("tfd", "train, validation, test"),
     ):
         with pytest.raises(ValueError, match=f'Unknown split "dev" of {dataset}: .* {known}'):

@@ -141,7 +141,9 @@ def test_deviations_are_said_in_words():
 
 
 def test_a_shrunk_run_says_so():
-    assert "only the first 200 images" in report.deviations(shrink(get_recipe("clustering-30")))
+    lines = report.deviations(shrink(get_recipe("clustering-30")))
+    assert "only the first 200 training images" in lines
+    assert "only the first 200 validation and test images" in lines
 
 
 def test_units_of_a_discriminator_do_not_matter_where_there_is_none():

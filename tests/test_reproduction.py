@@ -215,6 +215,23 @@ def test_labels_shown_are_balanced_and_true(mnist_files):
     assert not torch.equal(other.y, seen.y)
 
 
+def test_labels_that_do_not_fit_the_classes_are_named(mnist_files):
+    for name in ("labelled-mixture", "supervised-mnist", "semi-supervised-100", "baseline-all"):
+        recipe = small(name)
+        recipe = replace(recipe, model=replace(recipe.model, classes=5))
+        with pytest.raises(ValueError, match=f"{name} has labels up to 9, too many for 5 classes"):
+            make_training_set(recipe, load_splits(recipe)["train"], seed=0)
+
+
+def test_fewer_training_images_leave_the_test_set_whole(mnist_files):
+    recipe = get_recipe("clustering-16")
+    whole = load_splits(recipe)
+    for field, cut in (("images", {"train"}), ("held_out", {"validation", "test"})):
+        splits = load_splits(replace(recipe, data=replace(recipe.data, **{field: 50})))
+        assert {key for key, split in splits.items() if len(split) == 50} == cut
+        assert all(len(splits[key]) == len(whole[key]) > 50 for key in set(splits) - cut)
+
+
 def test_without_labels_none_is_shown(mnist_files):
     recipe = small("clustering-16")
     seen = make_training_set(recipe, load_splits(recipe)["train"], seed=0)
