@@ -405,8 +405,9 @@ def _reduction(
         DataSettings(labels=labels),
         keep=("encoder", "heads", "decoder"),
     )
-    if labels is None:  # as in clustering: no larger initial weights, or clusters stay empty
-        small, training = replace(settings, units=1000, discriminator_units=1000), _longer(epochs)
+    if labels is None:  # as in clustering
+        small = replace(settings, units=1000, discriminator_units=1000)
+        training = _longer(epochs, adversarial=Rates(0.2, 0.1))
     else:
         small, training = _on_a_laptop(settings, units=1000), _longer(epochs, averaging=0.99)
     if settings.code_dim == 2:
@@ -455,13 +456,13 @@ _RECIPES = _by_name(
     _baseline("all", epochs=12),
     _clustering(16, epochs=40),
     _clustering(30, epochs=80),
-    _reduction("reduction-1000", "Figure 11A, 1000 labels", 1000, epochs=40),
+    _reduction("reduction-1000", "Figure 11A, 1000 labels", 1000, epochs=20),
     _reduction("reduction-100", "Figure 11B, 100 labels", 100, epochs=20),
     _reduction(
         "reduction-unsupervised",
         "Figure 11C, 20 clusters",
         None,
-        epochs=20,
+        epochs=30,
         classes=20,
         batch_norm="encoder",
     ),
