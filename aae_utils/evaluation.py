@@ -477,7 +477,7 @@ def majority_vote_error(test_scores: Tensor, test_labels: Tensor) -> float:
     classes = int(label_index.max()) + 1
     table = torch.bincount(clusters * classes + label_index, minlength=test_scores.shape[1] * classes)
     correct = table.view(-1, classes).amax(dim=1).sum().item()
-    return 100 * (1 - correct / len(test_labels))
+    return 100 * (len(test_labels) - correct) / len(test_labels)
 
 
 def clustering_report(
