@@ -200,8 +200,8 @@ class Trainer:
         self.averages += 1
         for kept, new in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
             kept.lerp_(new, weight)
-        for kept, new in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            kept.copy_(new)
+        for state, latest in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            state.copy_(latest)
 
     def batches(self) -> Iterator[Batch]:
         """The minibatches of one epoch, shuffled, with as many labelled minibatches beside them."""
