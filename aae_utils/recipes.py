@@ -405,9 +405,10 @@ def _reduction(
         DataSettings(labels=labels),
         keep=("encoder", "heads", "decoder"),
     )
-    if labels is None:  # as in clustering
-        small = replace(settings, units=1000, discriminator_units=1000)
-        training = _longer(epochs, adversarial=Rates(0.2, 0.1))
+    if labels is None:
+        # Larger initial weights leave clusters empty, as in clustering. Twice the adversarial rate, which helps
+        # there, does not here: 35.5 % of the validation images off their majority after 30 epochs, 31.6 % without.
+        small, training = replace(settings, units=1000, discriminator_units=1000), _longer(epochs)
     else:
         small, training = _on_a_laptop(settings, units=1000), _longer(epochs, averaging=0.99)
     if settings.code_dim == 2:
@@ -462,7 +463,7 @@ _RECIPES = _by_name(
         "reduction-unsupervised",
         "Figure 11C, 20 clusters",
         None,
-        epochs=30,
+        epochs=20,
         classes=20,
         batch_norm="encoder",
     ),
