@@ -406,8 +406,9 @@ def _reduction(
         keep=("encoder", "heads", "decoder"),
     )
     if labels is None:
-        # Larger initial weights leave clusters empty, as in clustering. Twice the adversarial rate helps there
-        # and not here: 35.5 % of the validation images off their majority after 30 epochs, 31.6 % without.
+        # Larger initial weights leave clusters empty, as in clustering. Twice the adversarial rate, good
+        # there, is not here: 35.5 % of the validation images off their majority after 30 epochs, and 31.6 %
+        # without.
         small, training = replace(settings, units=1000, discriminator_units=1000), _longer(epochs)
     else:
         small, training = _on_a_laptop(settings, units=1000), _longer(epochs, averaging=0.99)
