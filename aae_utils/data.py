@@ -160,16 +160,20 @@ def load_svhn(split: str = "train", root: Path | str | None = None, device: Devi
     Missing files are downloaded. Raises DataError for files that cannot be used.
     """
     _check_split("svhn", split, SVHN_SPLITS)
-    both = ("train", "extra")
-    files = {"all": both, "train-extra": both, "validation": ("train",)}.get(split, (split,))
-    sets = {name: _read_svhn(_folder(root), name) for name in files}
-    if "train" in sets and split != "all":
-        images, labels = sets["train"]
-        part = _part("validation" if split == "validation" else "train", len(labels), SVHN_VALIDATION)
-        sets["train"] = images[part], labels[part]
-    images = torch.cat([images for images, _ in sets.values()])
-    labels = torch.cat([labels for _, labels in sets.values()])
-    return _image_data(images, labels, (32, 32, 3), device)
+    # which part of which file
+    parts = {
+        "train": {"train": "train"},
+        "validation": {"train": "validation"},
+        "train-extra": {"train": "train", "extra": "all"},
+        "all": {"train": "all", "extra": "all"},
+    }.get(split, {split: "all"})
+    images, labels = [], []
+    for file, part in parts.items():
+        pixels, digits = _read_svhn(_folder(root), file)
+        chosen = _part(part, len(digits), SVHN_VALIDATION)
+        images.append(pixels[chosen])
+        labels.append(digits[chosen])
+    return _image_data(torch.cat(images), torch.cat(labels), (32, 32, 3), device)
 
 
 def load_tfd(

@@ -165,10 +165,10 @@ def _first(split: ImageData, count: int | None) -> ImageData:
 def make_training_set(recipe: Recipe, pool: ImageData, seed: int) -> TrainingSet:
     """Hide the labels that a recipe does not show, and set the labelled images apart."""
     labels, classes = recipe.data.labels, recipe.model.classes
-    if labels is not None and int(pool.labels.max()) >= classes:
+    highest = int(pool.labels.max())
+    if labels is not None and highest >= classes:
         raise ValueError(
-            f"{recipe.name} has labels up to {int(pool.labels.max())}, too many for {classes} classes: raise"
-            " model.classes."
+            f"{recipe.name} has labels up to {highest}, too many for {classes} classes: raise model.classes."
         )
     if recipe.model.variant == "supervised" and labels != "all":
         raise ValueError(f"{recipe.name} needs the label of every image: use labels='all', not {labels!r}.")
@@ -200,8 +200,7 @@ def make_monitor(recipe: Recipe, validation: ImageData) -> Monitor:
     measure = _MEASURES[recipe.model.variant]
 
     def monitor(model: nn.Module) -> dict[str, float]:
-        few = validation.subset(torch.arange(min(2000, len(validation)), device=validation.images.device))
-        splits = {"test": validation, "validation": validation, "few": few}
+        splits = {"test": validation, "validation": validation, "few": _first(validation, 2000)}
         return {f"validation_{name}": value for name, value in measure(recipe, model, splits, True).items()}
 
     return monitor

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import MultiStepLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from aae_utils.models import Batch, Phase
@@ -156,8 +157,7 @@ class Trainer:
             MultiStepLR(optimizer, self._drops(phase), settings.drop_factor)
             for phase, optimizer in zip(self.phases, self.optimizers, strict=True)
         ]
-        self.averaged = copy.deepcopy(model) if settings.averaging else None
-        self.averages = 0  # how often the averaged weights were moved
+        self.averaged: nn.Module | None = None
         self.history = History()
 
     @property
@@ -191,17 +191,16 @@ class Trainer:
     def _drops(self, phase: Phase) -> list[int]:
         return [] if self._rates(phase).constant else list(self.settings.drops)
 
-    @torch.no_grad()
     def average(self) -> None:
-        """Move the averaged weights towards the weights; at the very first step, take these over."""
+        """Move the averaged weights towards the weights; the first time, begin with these."""
         # torch's AveragedModel counts its updates in a tensor, and the host would wait for it
-        assert self.averaged is not None
-        weight = 1 - self.settings.averaging if self.averages else 1.0
-        self.averages += 1
-        for kept, new in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-            kept.lerp_(new, weight)
-        for state, latest in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            state.copy_(latest)
+        if self.averaged is None:
+            self.averaged = copy.deepcopy(self.model)
+            return
+        move = get_ema_multi_avg_fn(self.settings.averaging)
+        move(list(self.averaged.parameters()), list(self.model.parameters()), 0)
+        for kept, new in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(new)
 
     def batches(self) -> Iterator[Batch]:
         """The minibatches of one epoch, shuffled, with as many labelled minibatches beside them."""
@@ -243,7 +242,7 @@ class Trainer:
         for number, batch in enumerate(self.batches()):
             for name, value in self.step(batch).items():
                 totals[name] = totals[name] + value if name in totals else value
-            if self.averaged and number % AVERAGING_INTERVAL == 0:
+            if self.settings.averaging and number % AVERAGING_INTERVAL == 0:
                 self.average()
             on_step(len(batch.x))
         means = {name: float(total) / self.steps_per_epoch for name, total in totals.items()}
@@ -311,7 +310,6 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged else None,
-            "averages": self.averages,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedules": [schedule.state_dict() for schedule in self.schedules],
             "generator": self.generator.get_state(),
@@ -321,9 +319,9 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
-        if self.averaged:
+        if self.settings.averaging:
+            self.averaged = copy.deepcopy(self.model)
             self.averaged.load_state_dict(state["averaged"])
-        self.averages = state["averages"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
