@@ -2,51 +2,92 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+
+from aae_utils.checks import require_known, require_number
 
 Posterior = Literal["deterministic", "gaussian", "universal"]
 Output = Literal["sigmoid", "linear"]
 
 
-def dense(inputs: int, outputs: int, init_std: float = 0.01) -> nn.Linear:
+@dataclass(frozen=True)
+class Corruption:
+    """Noise on the encoder's input during training only (appendix A.2 and A.3)."""
+
+    noise_std: float = 0.0
+    """Standard deviation of Gaussian noise on each pixel."""
+    dropout: float = 0.0
+    """Share of pixels that are set to zero; the others grow so that the mean stays."""
+
+    def __post_init__(self) -> None:
+        require_number("noise_std", self.noise_std, least=0)
+        require_number("dropout", self.dropout, least=0, below=1)
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Corrupt images `(N, D)`: Gaussian noise, then dropout that keeps the mean."""
+        if self.noise_std:
+            x = x + self.noise_std * torch.randn(x.shape, generator=generator, device=x.device)
+        if self.dropout:
+            kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.dropout
+            x = x * kept / (1 - self.dropout)
+        return x
+
+
+class CodeLayer(nn.Linear):
+    """A linear layer that reads or writes a code, in float32 also where the others multiply in bfloat16.
+
+    There a code of 10 moves in steps of 0.06, and a probability of 0.999 is 1.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        """`(N, inputs)` to `(N, outputs)`, float32."""
+        with torch.autocast(values.device.type, enabled=False):
+            return super().forward(values.float())
+
+
+def dense(inputs: int, outputs: int, init_std: float = 0.01, layer: type[nn.Linear] = nn.Linear) -> nn.Linear:
     """Linear layer with weights from N(0, init_std^2) and zero biases (appendix A.1)."""
-    layer = nn.Linear(inputs, outputs)
-    nn.init.normal_(layer.weight, std=init_std)
-    nn.init.zeros_(layer.bias)
-    return layer
+    made = layer(inputs, outputs)
+    nn.init.normal_(made.weight, std=init_std)
+    nn.init.zeros_(made.bias)
+    return made
 
 
 def hidden_layers(
-    inputs: int, units: int, *, batch_norm: bool = False, init_std: float = 0.01
+    inputs: int,
+    units: int,
+    *,
+    reads: type[nn.Linear] = nn.Linear,
+    batch_norm: bool = False,
+    init_std: float = 0.01,
 ) -> nn.Sequential:
-    """Two hidden layers of `units` ReLU units, `(N, inputs)` to `(N, units)`."""
+    """Two hidden layers of `units` ReLU units, `(N, inputs)` to `(N, units)`; the first one is a `reads`."""
     layers: list[nn.Module] = []
-    for size in (inputs, units):
-        layers.append(dense(size, units, init_std))
+    for size, kind in ((inputs, reads), (units, nn.Linear)):
+        layers.append(dense(size, units, init_std, kind))
         if batch_norm:
             layers.append(nn.BatchNorm1d(units))
         layers.append(nn.ReLU())
     return nn.Sequential(*layers)
 
 
-class Head(nn.Sequential):
-    """Output layers; what leaves a network trained in bfloat16 leaves it as float32, for the losses."""
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """`(N, units)` to `(N, outputs)`, float32 in place of bfloat16."""
-        values: Tensor = super().forward(hidden)
-        return values.float() if values.dtype == torch.bfloat16 else values
-
-
-def head(units: int, outputs: int, *, batch_norm: bool = False, init_std: float = 0.01) -> Head:
-    """Linear output layer, `(N, units)` to `(N, outputs)`, batch-normalised where asked (A.2.2, A.3)."""
-    layers: list[nn.Module] = [dense(units, outputs, init_std)]
+def output_layer(
+    units: int,
+    outputs: int,
+    *,
+    layer: type[nn.Linear] = CodeLayer,
+    batch_norm: bool = False,
+    init_std: float = 0.01,
+) -> nn.Sequential:
+    """Linear output layer, `(N, units)` to `(N, outputs)`, batch-normalized where asked (A.2.2, A.3)."""
+    layers: list[nn.Module] = [dense(units, outputs, init_std, layer)]
     if batch_norm:
         layers.append(nn.BatchNorm1d(outputs))
-    return Head(*layers)
+    return nn.Sequential(*layers)
 
 
 class Encoder(nn.Module):
@@ -69,7 +110,7 @@ class Encoder(nn.Module):
         self.noise_dim = noise_dim if posterior == "universal" else 0
         self.hidden = hidden_layers(image_dim + self.noise_dim, units, init_std=init_std)
         outputs = 2 * code_dim if posterior == "gaussian" else code_dim
-        self.code = head(units, outputs, init_std=init_std)
+        self.code = output_layer(units, outputs, init_std=init_std)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw one code z ~ q(z|x) for each image: `(N, image_dim)` to `(N, code_dim)`."""
@@ -92,8 +133,8 @@ class Encoder(nn.Module):
         return mean, log_variance
 
 
-class TwoHeadEncoder(nn.Module):
-    """q(y, z|x) of Figure 8: shared hidden layers, a softmax head for y, a linear head for the style z."""
+class LabelAndStyleEncoder(nn.Module):
+    """q(y, z|x) of Figure 8: shared hidden layers, a softmax layer for y, a linear layer for the style z."""
 
     def __init__(
         self,
@@ -108,8 +149,8 @@ class TwoHeadEncoder(nn.Module):
         super().__init__()
         self.image_dim = image_dim
         self.hidden = hidden_layers(image_dim, units, batch_norm=batch_norm, init_std=init_std)
-        self.label = head(units, classes, batch_norm=batch_norm, init_std=init_std)
-        self.style = head(units, style_dim, batch_norm=batch_norm, init_std=init_std)
+        self.label = output_layer(units, classes, batch_norm=batch_norm, init_std=init_std)
+        self.style = output_layer(units, style_dim, batch_norm=batch_norm, init_std=init_std)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of y `(N, classes)` and style z `(N, style_dim)` of images `(N, image_dim)`."""
@@ -134,12 +175,14 @@ class Decoder(nn.Module):
         require_known("output", output, get_args(Output))
         self.code_dim = code_dim
         self.output = output
-        self.hidden = hidden_layers(code_dim, units, batch_norm=batch_norm, init_std=init_std)
-        self.image = head(units, image_dim, batch_norm=batch_norm, init_std=init_std)
+        self.hidden = hidden_layers(
+            code_dim, units, reads=CodeLayer, batch_norm=batch_norm, init_std=init_std
+        )
+        self.image = output_layer(units, image_dim, layer=nn.Linear, batch_norm=batch_norm, init_std=init_std)
 
     def logits(self, code: Tensor) -> Tensor:
         """Images before the output unit, `(N, image_dim)`."""
-        return self.image(self.hidden(require_width(code, self.code_dim, "code")))
+        return self.image(self.hidden(require_width(code, self.code_dim, "code"))).float()
 
     def forward(self, code: Tensor) -> Tensor:
         """Images `(N, image_dim)` of codes `(N, code_dim)`."""
@@ -153,38 +196,32 @@ class Discriminator(nn.Module):
     def __init__(self, code_dim: int, units: int = 1000, *, init_std: float = 0.01) -> None:
         super().__init__()
         self.code_dim = code_dim
-        self.hidden = hidden_layers(code_dim, units, init_std=init_std)
-        self.logit = head(units, 1, init_std=init_std)
+        self.hidden = hidden_layers(code_dim, units, reads=CodeLayer, init_std=init_std)
+        self.logit = output_layer(units, 1, init_std=init_std)
 
     def forward(self, code: Tensor) -> Tensor:
         """Logits `(N,)`, positive where the code looks like a sample of the prior."""
         return self.logit(self.hidden(require_width(code, self.code_dim, "code"))).squeeze(1)
 
 
-class ClusterHeads(nn.Module):
-    """W_C of Figure 10: one point of the code space for each class or cluster."""
+class MissingNetwork(nn.Module):
+    """Stands where a run kept no weights; whatever is asked of it is one sentence."""
 
-    def __init__(
-        self, classes: int, dim: int, *, fixed_scale: float | None = None, init_std: float = 1.0
-    ) -> None:
+    def __init__(self, run: str, network: str) -> None:
         super().__init__()
-        if fixed_scale is None:
-            self.weight = nn.Parameter(init_std * torch.randn(classes, dim))
-            return
-        if classes != dim:
-            raise ValueError(
-                f"Fixed heads are a multiple of the identity and need as many dimensions as classes,"
-                f" not {dim} and {classes}."
-            )
-        self.weight = nn.Parameter(fixed_scale * torch.eye(dim), requires_grad=False)
+        self.sentence = (
+            f"The run {run} did not keep the weights of its {network}: train it again and keep them."
+        )
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Cluster heads `(N, dim)` of label codes y `(N, classes)`: y W_C."""
-        return y @ self.weight
+    def __getattr__(self, name: str) -> Any:
+        """Weights and settings of the network are not there."""
+        if name.startswith("_") or name in self.__dict__:
+            return super().__getattr__(name)
+        raise ValueError(self.sentence)
 
-    def distance_penalty(self, threshold: float) -> Tensor:
-        """Sum over pairs of heads of how far their distance falls short of `threshold` (section 7)."""
-        return (threshold - torch.pdist(self.weight)).clamp(min=0).sum()
+    def forward(self, *_: Any) -> Tensor:
+        """Refuse."""
+        raise ValueError(self.sentence)
 
 
 def reparametrize(mean: Tensor, log_variance: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -201,9 +238,3 @@ def require_width(values: Tensor, width: int, what: str) -> Tensor:
             f" pass one flattened {what} a row."
         )
     return values
-
-
-def require_known(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Do nothing if `value` is one of `known`; a ValueError lists them otherwise."""
-    if value not in known:
-        raise ValueError(f"Unknown {name} {value!r}: choose one of {', '.join(known)}.")

@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-UNLABELLED = -1
+from aae_utils.checks import require_number, require_whole
+from aae_utils.data import UNLABELLED
 
 
 @runtime_checkable
@@ -58,7 +59,8 @@ class Gaussian:
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_positive(dim=self.dim, std=self.std)
+        require_whole("dim of the prior", self.dim)
+        require_number("std of the prior", self.std, above=0)
 
     def sample(
         self,
@@ -86,14 +88,17 @@ class GaussianMixture:
     radius: float = 9.5
     radial_std: float = 2.6
     tangential_std: float = 0.55
-    dim: int = 2
 
     def __post_init__(self) -> None:
-        _require_positive(
-            classes=self.classes, radial_std=self.radial_std, tangential_std=self.tangential_std
-        )
-        if self.dim != 2:
-            raise ValueError(f"GaussianMixture lives in 2 dimensions, not {self.dim}: use dim=2.")
+        require_whole("classes of the prior", self.classes)
+        require_number("radius of the prior", self.radius, least=0)
+        require_number("radial_std of the prior", self.radial_std, above=0)
+        require_number("tangential_std of the prior", self.tangential_std, above=0)
+
+    @property
+    def dim(self) -> int:
+        """Length of a code: the mixture lies in the plane."""
+        return 2
 
     def sample(
         self,
@@ -147,12 +152,16 @@ class SwissRoll:
     classes: int = 10
     turn: float = 14.0
     noise_std: float = 0.25
-    dim: int = 2
 
     def __post_init__(self) -> None:
-        _require_positive(classes=self.classes, turn=self.turn)
-        if self.dim != 2 or self.noise_std < 0:
-            raise ValueError("SwissRoll needs dim=2 and noise_std of at least 0.")
+        require_whole("classes of the prior", self.classes)
+        require_number("turn of the prior", self.turn, above=0)
+        require_number("noise_std of the prior", self.noise_std, least=0)
+
+    @property
+    def dim(self) -> int:
+        """Length of a code: the roll lies in the plane."""
+        return 2
 
     def sample(
         self,
@@ -190,7 +199,7 @@ class Categorical:
     classes: int = 10
 
     def __post_init__(self) -> None:
-        _require_positive(classes=self.classes)
+        require_whole("classes of the prior", self.classes)
 
     @property
     def dim(self) -> int:
@@ -234,9 +243,3 @@ class CustomPrior:
 def _fill_unlabelled(labels: Tensor, classes: int, generator: torch.Generator | None) -> Tensor:
     drawn = torch.randint(classes, labels.shape, generator=generator, device=labels.device)
     return torch.where(labels == UNLABELLED, drawn, labels)
-
-
-def _require_positive(**values: float) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise ValueError(f"{name} of a prior must be greater than 0, not {value}.")

@@ -1,4 +1,4 @@
-"""A run on disk: recipe, seed, numbers over time, machine, results and float16 weights in one folder."""
+"""A run on disk: recipe, seed, numbers over time, machines, results and float16 weights in one folder."""
 
 from __future__ import annotations
 
@@ -8,23 +8,31 @@ import os
 import platform
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aae_utils import __version__
-from aae_utils.recipes import Recipe, Setting, build_model
+from aae_utils.checkpoints import sync_folder, whole_file
+from aae_utils.descriptions import DescriptionError, difference_of, from_plain, to_plain
+from aae_utils.networks import MissingNetwork
+from aae_utils.recipes import Recipe, Setting
+from aae_utils.variants import get_recipe, recipe_names
 
+FORMAT = 2
 DESCRIPTION = "run.json"
 METRICS = "metrics.csv"
 WEIGHTS = "weights.safetensors"
+FILM = "film.safetensors"
 PARTIAL = ".partial"
+WRITING = ".writing"
+
+Film = tuple[dict[str, Tensor], dict[str, str]]
 
 
 class RunError(ValueError):
@@ -32,58 +40,221 @@ class RunError(ValueError):
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run: what was trained, how it went, and the numbers that its weights reach."""
+class Part:
+    """Where a stretch of the training ran: code, versions and machine."""
 
-    folder: Path
+    first_epoch: int
+    aae_utils: str
+    commit: str
+    python: str
+    torch: str
+    machine: str
+    system: str
+    threads: int
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class StartedFrom:
+    """The run whose weights were the initial ones."""
+
+    run: str
+    """Recipe, setting and seed."""
+    sha256: str
+    """Of its weights."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """All of a run that is text: what was trained where, and the numbers that its weights reach."""
+
+    format: int
     recipe: Recipe
     seed: int
     image_dim: int
     results: dict[str, float]
-    environment: dict[str, Any]
     seconds: float
+    parts: tuple[Part, ...]
+    start: StartedFrom | None
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run in its folder."""
+
+    folder: Path
+    description: Description
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was trained."""
+        return self.description.recipe
+
+    @property
+    def seed(self) -> int:
+        """The seed of its weights, order, noise and labels."""
+        return self.description.seed
+
+    @property
+    def image_dim(self) -> int:
+        """Number of pixels of its images."""
+        return self.description.image_dim
+
+    @property
+    def results(self) -> dict[str, float]:
+        """The numbers that its weights reach on the test images."""
+        return self.description.results
+
+    @property
+    def seconds(self) -> float:
+        """How long the training took."""
+        return self.description.seconds
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Where it was trained; several, if it was interrupted and continued elsewhere."""
+        return self.description.parts
 
     @property
     def name(self) -> str:
         """For people: recipe, setting and seed."""
-        return f"{self.recipe.name}/{self.recipe.setting}-seed{self.seed}"
+        return run_name(self.recipe, self.seed)
+
+    @property
+    def trained_on(self) -> str:
+        """For people: the devices and threads."""
+        return ", then ".join(
+            dict.fromkeys(f"{part.device}, {part.threads} thread(s)" for part in self.parts)
+        )
 
     def history(self) -> pd.DataFrame:
         """One row for each epoch: losses, images per second, validation numbers."""
         return pd.read_csv(self.folder / METRICS)
 
+    def film(self) -> Film:
+        """How q(z) moved: tensors and the names of the losses, see `film.Film.tensors`."""
+        if not self.recipe.film:
+            raise RunError(f"{self.name} recorded no film: train a recipe with film=True.")
+        with safetensors.safe_open(self.folder / FILM, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
     def model(self, device: torch.device | str = "cpu") -> nn.Module:
-        """The trained model, ready to evaluate; networks that were not kept are freshly initialized."""
+        """The trained model, ready to evaluate; a network that was not kept refuses, by name, to answer."""
         try:
-            weights = {k: v.float() if v.is_floating_point() else v for k, v in self._weights().items()}
-            model = build_model(self.recipe.model, self.image_dim)
-            expected = {name for name in model.state_dict() if name.split(".")[0] in self.recipe.keep}
-            if set(weights) != expected:
-                raise ValueError("other networks")
-            model.load_state_dict(weights, strict=False)
+            model = self.recipe.model.build(self.image_dim)
+            withhold(model, self.recipe.keep, self.name)
+            model.load_state_dict({name: _full(value) for name, value in self.weights().items()})
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise RunError(
-                f"The weights in {self.folder} are of another model: train the run again."
+                f"The weights in {self.folder} are of another model: delete the folder, then train it again."
             ) from error
         return model.to(device).eval()
 
-    def _weights(self) -> dict[str, Tensor]:
-        return load_file(self.folder / WEIGHTS)
+    def weights(self) -> dict[str, Tensor]:
+        """The stored weights by name: parameters in float16, running statistics as they are."""
+        return safetensors.torch.load_file(self.folder / WEIGHTS)
+
+
+def _full(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+# Names and places
 
 
 def runs_root() -> Path:
     """Where runs lie: the folder named by AAE_RUNS, else `runs/` of the repository."""
     named = os.environ.get("AAE_RUNS")
-    return Path(named) if named else Path(__file__).resolve().parent.parent / "runs"
+    return Path(named).expanduser() if named else Path(__file__).resolve().parent.parent / "runs"
 
 
-def run_folder(recipe: Recipe, seed: int, root: Path | None = None) -> Path:
+def as_root(root: Path | str | None) -> Path:
+    """A folder of runs as a path, `~` expanded; None is the usual one."""
+    return runs_root() if root is None else Path(root).expanduser()
+
+
+def existing_root(root: Path | str | None) -> Path:
+    """A folder of runs that is there; a RunError says so where it is not."""
+    folder = as_root(root)
+    if not folder.is_dir():
+        raise RunError(f"There is no folder {folder}: name the folder of the runs by --root or AAE_RUNS.")
+    return folder
+
+
+def run_name(recipe: Recipe, seed: int) -> str:
+    """For people, and where a run lies below its root: recipe, setting and seed."""
+    return f"{recipe.name}/{recipe.setting}-seed{seed}"
+
+
+def run_folder(recipe: Recipe, seed: int, root: Path | str | None = None) -> Path:
     """The folder of one run: root/recipe/setting-seedN."""
-    return (root or runs_root()) / recipe.name / f"{recipe.setting}-seed{seed}"
+    return as_root(root) / run_name(recipe, seed)
+
+
+def find_run(name: str, setting: Setting = "laptop", seed: int = 0, root: Path | str | None = None) -> Run:
+    """The run of a recipe by name; RunError says how to make it where there is none."""
+    folder = as_root(root) / name / f"{setting}-seed{seed}"
+    if not folder.exists():
+        command = f"make it with `aae train {name} --setting {setting} --seed {seed}`"
+        if name not in recipe_names():
+            command = "`aae list` names the recipes"
+        raise RunError(f"There is no run in {folder}: {command}.")
+    run = load_run(folder)
+    if run.name != f"{name}/{setting}-seed{seed}":
+        raise RunError(f"{folder} holds the run {run.name}: move it to its own place.")
+    return run
+
+
+def list_runs(root: Path | str | None = None) -> tuple[list[Run], list[str]]:
+    """Every finished run below `root`, and one sentence for each folder that is not one."""
+    found: list[Run] = []
+    problems: list[str] = []
+    for folder in sorted(path for path in as_root(root).glob("*/*") if path.is_dir()):
+        try:
+            found.append(load_run(folder))
+        except RunError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+# Only genuine runs count
+
+
+def genuine(run: Run) -> bool:
+    """Whether a run is of a recipe of the book, unchanged, and lies in its own place."""
+    return not deviation(run)
+
+
+def deviation(run: Run) -> str:
+    """Why a run does not count as one of its recipe; empty where it does."""
+    recipe = run.recipe
+    if recipe.name not in recipe_names():
+        return f"{run.name} is of no recipe of the book"
+    if run.folder.parts[-2:] != (recipe.name, f"{recipe.setting}-seed{run.seed}"):
+        return f"{run.folder} holds the run {run.name}"
+    field = difference_of(recipe, get_recipe(recipe.name, recipe.setting))
+    return f"{run.name} was trained with another {field} than its recipe" if field else ""
+
+
+# Weights
+
+
+def withhold(model: nn.Module, keep: tuple[str, ...], run: str) -> None:
+    """Take the networks that a run does not keep from a model; they are named to whoever asks for them."""
+    for name in network_names(model):
+        if name not in keep:
+            setattr(model, name, MissingNetwork(run, name))
+
+
+def network_names(model: nn.Module) -> list[str]:
+    """The networks of a model, which a run may keep."""
+    return [name for name, _ in model.named_children()]
 
 
 def rounded_weights(model: nn.Module, keep: tuple[str, ...]) -> dict[str, Tensor]:
-    """The kept networks' weights as they are stored: parameters in float16, running averages as they are."""
+    """The kept networks' weights as they are stored: parameters in float16, running statistics in full."""
     parameters = {name for name, _ in model.named_parameters()}
     return {
         name: (value.half() if name in parameters else value).cpu().contiguous()
@@ -92,124 +263,117 @@ def rounded_weights(model: nn.Module, keep: tuple[str, ...]) -> dict[str, Tensor
     }
 
 
+# Written and read
+
+
 def save_run(
     folder: Path,
-    recipe: Recipe,
-    seed: int,
-    image_dim: int,
+    description: Description,
     weights: dict[str, Tensor],
     history: list[dict[str, float]],
-    results: dict[str, float],
-    machine: dict[str, Any],
+    film: Film | None = None,
 ) -> Run:
-    """Write a run beside its final place and move it there at once; RunError when it cannot be written."""
-    partial = folder.with_name(folder.name + ".writing")
+    """Write a run beside its final place and move it there at once; OSError when it cannot be written.
+
+    The description gets its `seconds` and `sha256` here.
+    """
+    partial = folder.with_name(folder.name + WRITING)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(weights, partial / WEIGHTS)
-        pd.DataFrame(history).to_csv(partial / METRICS, index=False, float_format="%.6g")
-        description = {
-            "recipe": recipe.to_json(),
-            "seed": seed,
-            "image_dim": image_dim,
-            "results": results,
-            "seconds": round(sum(row["seconds"] for row in history), 1),
-            "environment": machine,
-            "sha256": {name: _sha256(partial / name) for name in (METRICS, WEIGHTS)},
-        }
-        (partial / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+        _write(partial / WEIGHTS, safetensors.torch.save(weights))
+        table = pd.DataFrame(history).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        _write(partial / METRICS, table.encode())
+        if film is not None:
+            _write(partial / FILM, safetensors.torch.save(*film))
+        seconds = round(sum(row["seconds"] for row in history), 1)
+        sums = {path.name: sha256(path) for path in sorted(partial.iterdir())}
+        _describe(partial, replace(description, seconds=seconds, sha256=sums))
         os.replace(partial, folder)
-    except (OSError, SafetensorError) as error:
+        sync_folder(folder.parent)
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(
-            f"The run could not be written to {folder} ({reason}): free some space or"
-            " choose another folder, then give the same command again; no training is lost."
-        ) from error
+        raise
     return load_run(folder)
+
+
+def _describe(folder: Path, description: Description) -> None:
+    text = json.dumps(to_plain(description), indent=1, allow_nan=False)
+    _write(folder / DESCRIPTION, text.encode() + b"\n")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def add_results(run: Run, results: dict[str, float]) -> Run:
     """Store numbers that were computed later from a run's weights; RunError when that cannot be written."""
-    path = run.folder / DESCRIPTION
-    partial = path.with_suffix(".writing")
     try:
-        values = json.loads(path.read_text())
-        values["results"] |= results
-        partial.write_text(json.dumps(values, indent=1) + "\n")
-        os.replace(partial, path)
+        _describe(run.folder, replace(run.description, results=run.results | results))
     except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror or error}).") from error
+        raise RunError(
+            f"{run.folder / DESCRIPTION} cannot be written ({error.strerror or error})."
+        ) from error
     return load_run(run.folder)
 
 
 def load_run(folder: Path | str) -> Run:
     """Read a run; RunError says in one sentence why a folder is not a whole run."""
-    folder = Path(folder)
-    if folder.name.endswith((PARTIAL, ".writing")):
+    folder = Path(folder).expanduser()
+    if folder.name.endswith((PARTIAL, WRITING)):
         raise RunError(f"{folder} is a run in the making: finish it with the command that began it.")
-    for name in (DESCRIPTION, METRICS, WEIGHTS):
-        if not (folder / name).is_file():
-            raise RunError(f"{folder} is not a finished run ({name} is missing): train it again.")
-    try:
-        values = json.loads((folder / DESCRIPTION).read_text())
-        damaged = [name for name in (METRICS, WEIGHTS) if values["sha256"][name] != _sha256(folder / name)]
-        run = Run(
-            folder,
-            Recipe.from_json(values["recipe"]),
-            int(values["seed"]),
-            int(values["image_dim"]),
-            dict(values["results"]),
-            dict(values["environment"]),
-            float(values["seconds"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise RunError(f"{folder / DESCRIPTION} is not the description of a run: {error}") from error
-    if damaged:
-        raise RunError(f"{folder / damaged[0]} was changed or cut short: restore or train it again.")
-    return run
+    _require_file(folder, DESCRIPTION)
+    description = _read_description(folder / DESCRIPTION)
+    for name in _file_names(description.recipe):
+        _require_file(folder, name)
+        if description.sha256.get(name) != sha256(folder / name):
+            raise RunError(
+                f"{folder / name} was changed or cut short: restore it, or delete the folder and train"
+                " the run again."
+            )
+    return Run(folder, description)
 
 
-def find_run(name: str, setting: Setting = "laptop", seed: int = 0, root: Path | None = None) -> Run:
-    """The run of a recipe by name; RunError says how to make it where there is none."""
-    folder = (root or runs_root()) / name / f"{setting}-seed{seed}"
-    if not folder.exists():
+def _file_names(recipe: Recipe) -> list[str]:
+    return [METRICS, WEIGHTS, *[FILM] * recipe.film]
+
+
+def _require_file(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
         raise RunError(
-            f"There is no run in {folder}: make it with `aae train {name} --setting {setting} --seed {seed}`."
+            f"{folder} is not a finished run ({name} is missing): delete the folder, then train it again."
         )
-    run = load_run(folder)
-    if (run.recipe.name, run.recipe.setting, run.seed) != (name, setting, seed):
-        raise RunError(f"{folder} holds the run {run.name}: move it to its own place.")
-    return run
 
 
-def list_runs(root: Path | None = None) -> tuple[list[Run], list[str]]:
-    """Every finished run below `root`, and one sentence for each folder that is not one."""
-    root = root or runs_root()
-    found: list[Run] = []
-    problems: list[str] = []
-    for folder in sorted(path for path in root.glob("*/*") if path.is_dir()):
-        try:
-            found.append(load_run(folder))
-        except RunError as error:
-            problems.append(str(error))
-    return found, problems
+def _read_description(path: Path) -> Description:
+    try:
+        values = json.loads(path.read_text())
+        if isinstance(values, dict) and values.get("format") != FORMAT:
+            raise DescriptionError(f"its format is {values.get('format')!r}, and this program reads {FORMAT}")
+        return from_plain(values, Description)
+    except (ValueError, OSError, RecursionError) as error:
+        raise RunError(
+            f"{path} is not the description of a run ({error}): restore it, or delete the folder and train"
+            " the run again."
+        ) from error
 
 
-def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Versions, code and machine, for the record."""
+def this_part(first_epoch: int, device: torch.device | str, precision: str) -> Part:
+    """Versions, code and machine of this process, for the record."""
     device = torch.device(device)
-    return {
-        "aae_utils": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-    }
+    return Part(
+        first_epoch,
+        __version__,
+        _commit(),
+        platform.python_version(),
+        torch.__version__,
+        platform.machine(),
+        platform.system(),
+        torch.get_num_threads(),
+        torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        precision,
+    )
 
 
 def _commit() -> str:
@@ -227,6 +391,7 @@ def _commit() -> str:
     return head + ("+changes" if changes else "")
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The checksum of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

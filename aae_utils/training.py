@@ -4,87 +4,129 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
-import warnings
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import MultiStepLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from aae_utils.models import Batch, Phase
-from aae_utils.networks import require_known
+from aae_utils.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from aae_utils.checks import require_flag, require_known, require_number, require_whole
+from aae_utils.film import Film
+from aae_utils.seeds import random_stream
 
-CHECKPOINT = "checkpoint.pt"
-PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
 AVERAGING_INTERVAL = 10
 Precision = Literal["float32", "bfloat16", "auto"]
+Optimizer = Literal["sgd", "adam"]
+RateGroup = Literal["reconstruction", "discriminator", "generator", "classification"]
+RATE_GROUPS: tuple[RateGroup, ...] = get_args(RateGroup)
+Terms = dict[str, Tensor]
+Monitor = Callable[[nn.Module], dict[str, float]]
+Shared = TypeVar("Shared")
 
 
 class TrainingDiverged(RuntimeError):
     """A loss is no longer finite."""
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint exists but cannot be used."""
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees.
+
+    x `(B, D)` images; y `(B,)` their labels, -1 where the label is hidden; `labelled_x` `(L, D)` and
+    `labelled_y` `(L,)` the labelled minibatch of section 5; `generator` the source of all noise.
+    """
+
+    x: Tensor
+    y: Tensor
+    labelled_x: Tensor | None = None
+    labelled_y: Tensor | None = None
+    generator: torch.Generator | None = None
+    shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, name: str, compute: Callable[[], Shared]) -> Shared:
+        """What `compute` returns: the first phase of a step that asks computes it, the next one finds it."""
+        if name not in self.shared:
+            self.shared[name] = compute()
+        value: Shared = self.shared[name]
+        return value
 
 
-class PhasedModel(Protocol):
-    """What the loop needs of a model, beside being an `nn.Module`."""
+@dataclass(frozen=True)
+class Phase:
+    """One update of a training step: minimize the sum of `loss(batch)` over the parameters of `networks`."""
 
-    def phases(self) -> tuple[Phase, ...]:
-        """The updates of one step, in order."""
-        ...
+    name: str
+    loss: Callable[[Batch], Terms]
+    networks: tuple[nn.Module, ...]
+    rates: RateGroup
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that this phase, and no other part of the step, updates."""
+        return [p for network in self.networks for p in network.parameters() if p.requires_grad]
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rate and momentum of one group of phases (appendix A.2.1); `constant` ones never drop."""
+    """Learning rate and momentum of one group of phases (appendix A.2.1)."""
 
     learning_rate: float
+    """Of each update of the group's phases."""
     momentum: float = 0.9
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    """Of SGD; for Adam the decay of the first moment."""
+    optimizer: Optimizer = "sgd"
+    """sgd, or adam."""
     constant: bool = False
+    """Whether the rate stays when the others drop."""
+
+    def __post_init__(self) -> None:
+        require_number("learning_rate", self.learning_rate, above=0)
+        require_number("momentum", self.momentum, least=0, below=1)
+        require_known("optimizer", self.optimizer, get_args(Optimizer))
+        require_flag("constant", self.constant)
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and how fast to train; the defaults are the rates of appendix A.2.1.
-
-    `drops` are the epochs after which the rates are multiplied by `drop_factor`. With `averaging` (a decay
-    such as 0.99, applied every 10 steps) the result is the exponential moving average of the weights.
-    `precision` is that of the matrix products; weights, losses and updates are float32 throughout. `auto`
-    takes bfloat16 where the device multiplies it faster than float32.
-    """
+    """How long and how fast to train; the defaults are the rates of appendix A.2.1."""
 
     epochs: int
+    """Passes over the images."""
     batch_size: int = 100
+    """Images in a minibatch."""
     reconstruction: Rates = Rates(0.01, 0.9)
-    adversarial: Rates = Rates(0.1, 0.1)
+    """Rates of the reconstruction phase."""
+    discriminator: Rates = Rates(0.1, 0.1)
+    """Rates of the discriminators, whose loss is the sum over prior samples and codes."""
+    generator: Rates = Rates(0.1, 0.1)
+    """Rates of the encoder against the discriminators."""
     classification: Rates = Rates(0.1, 0.9)
+    """Rates of the semi-supervised classification phase."""
     drops: tuple[int, ...] = ()
+    """Epochs after which the rates are multiplied by drop_factor."""
     drop_factor: float = 0.1
+    """What a drop makes of a rate."""
     averaging: float = 0.0
+    """Decay of a moving average of the weights, moved every 10 steps; 0 takes the last weights."""
     precision: Precision = "float32"
+    """Of matrix products; auto takes bfloat16 where the device multiplies it faster. Codes, losses and
+    updates are float32 throughout."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError("epochs and batch_size must be at least 1.")
-        if not 0 <= self.averaging < 1:
-            raise ValueError(f"averaging is a decay in [0, 1), not {self.averaging}.")
-        if any(epoch < 1 for epoch in self.drops) or self.drop_factor <= 0:
-            raise ValueError(
-                "drops are epochs from 1 on and drop_factor is greater than 0, not"
-                f" {self.drops} and {self.drop_factor}."
-            )
+        require_whole("epochs", self.epochs)
+        require_whole("batch_size", self.batch_size)
+        for epoch in self.drops:
+            require_whole("drops", epoch)
+        require_number("drop_factor", self.drop_factor, above=0)
+        require_number("averaging", self.averaging, least=0, below=1)
         require_known("precision", self.precision, get_args(Precision))
 
 
@@ -98,13 +140,16 @@ class TrainingSet:
     labelled_y: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.x.dim() != 2 or self.y.shape != self.x.shape[:1]:
+        if self.x.dim() != 2 or not self.x.is_floating_point() or self.y.shape != self.x.shape[:1]:
             raise ValueError(
-                f"Expected images (N, D) and one label each, got {tuple(self.x.shape)} and"
-                f" {tuple(self.y.shape)}."
+                f"Expected floating-point images (N, D) and one label each, got {tuple(self.x.shape)} of"
+                f" {self.x.dtype} and {tuple(self.y.shape)}."
             )
         if (self.labelled_x is None) != (self.labelled_y is None):
             raise ValueError("Give labelled_x and labelled_y together, or neither.")
+        for labels in (self.y, self.labelled_y):
+            if labels is not None and labels.dtype != torch.int64:
+                raise ValueError(f"Labels are int64 numbers from 0 on, or -1, not {labels.dtype}.")
         if self.labelled_y is not None and self.labelled_x is not None:
             count = len(self.labelled_y)
             if count == 0 or self.labelled_x.shape != (count, self.x.shape[1]):
@@ -117,40 +162,41 @@ class TrainingSet:
         return len(self.x)
 
 
-@dataclass
-class History:
-    """One row of numbers for each finished epoch."""
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-
-    def series(self, name: str) -> list[float]:
-        """The value of one column over the epochs that have it."""
-        return [row[name] for row in self.rows if name in row]
-
-
-Monitor = Callable[[nn.Module], dict[str, float]]
-
-
 class Trainer:
     """A model, its optimizers (one for each phase) and its data, one epoch after the other.
 
-    Everything random comes from one generator on the model's device, seeded once.
+    `history` holds one row of numbers for each finished epoch, `saved_epoch` is the last one whose checkpoint
+    is on the disk, and `notes` are plain values that checkpoints carry along. The order of the images and the
+    noise come from two independent streams of the seed, on the model's device. With a `film` the movement of
+    q(z) is recorded.
     """
 
     def __init__(
-        self, model: nn.Module, data: TrainingSet, settings: TrainingSettings, seed: int = 0
+        self,
+        model: nn.Module,
+        data: TrainingSet,
+        settings: TrainingSettings,
+        seed: int = 0,
+        film: Film | None = None,
     ) -> None:
         if len(data) < settings.batch_size:
             raise ValueError(
                 f"The minibatch ({settings.batch_size}) is larger than the training set ({len(data)}):"
                 " lower batch_size."
             )
+        if settings.averaging and any(isinstance(module, _BatchNorm) for module in model.modules()):
+            raise ValueError(
+                "averaging is for models without batch normalization, whose running statistics belong to the"
+                " last weights: set averaging or batch_norm off."
+            )
         self.model = model
         self.data = data
         self.settings = settings
+        self.film = film
         self.device = data.x.device
         self.precision = resolve_precision(settings.precision, self.device)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.order = random_stream(seed, "order", self.device)
+        self.noise = random_stream(seed, "noise", self.device)
         self.phases: tuple[Phase, ...] = model.phases()  # type: ignore[operator]
         self.optimizers = [self._optimizer(phase) for phase in self.phases]
         self.schedules = [
@@ -158,12 +204,15 @@ class Trainer:
             for phase, optimizer in zip(self.phases, self.optimizers, strict=True)
         ]
         self.averaged: nn.Module | None = None
-        self.history = History()
+        self.steps = 0
+        self.saved_epoch = 0
+        self.notes: dict[str, Any] = {}
+        self.history: list[dict[str, float]] = []
 
     @property
     def epoch(self) -> int:
         """Number of finished epochs."""
-        return len(self.history.rows)
+        return len(self.history)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -199,13 +248,11 @@ class Trainer:
             return
         move = get_ema_multi_avg_fn(self.settings.averaging)
         move(list(self.averaged.parameters()), list(self.model.parameters()), 0)
-        for kept, new in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            kept.copy_(new)
 
     def batches(self) -> Iterator[Batch]:
         """The minibatches of one epoch, shuffled, with as many labelled minibatches beside them."""
         steps, size = self.steps_per_epoch, self.settings.batch_size
-        order = shuffled(len(self.data), steps * size, self.generator)
+        order = shuffled(len(self.data), steps * size, self.order)
         labelled_order = self._labelled_order(steps)
         for step in range(steps):
             index = order[step * size : (step + 1) * size]
@@ -213,17 +260,17 @@ class Trainer:
             if labelled_order is not None:
                 chosen = labelled_order[step]
                 labelled_x, labelled_y = self.data.labelled_x[chosen], self.data.labelled_y[chosen]  # type: ignore[index]
-            yield Batch(self.data.x[index], self.data.y[index], labelled_x, labelled_y, self.generator)
+            yield Batch(self.data.x[index], self.data.y[index], labelled_x, labelled_y, self.noise)
 
     def _labelled_order(self, steps: int) -> Tensor | None:
         if self.data.labelled_x is None:
             return None
         size = min(self.settings.batch_size, len(self.data.labelled_x))
-        return shuffled(len(self.data.labelled_x), steps * size, self.generator).view(steps, size)
+        return shuffled(len(self.data.labelled_x), steps * size, self.order).view(steps, size)
 
-    def step(self, batch: Batch) -> dict[str, Tensor]:
+    def step(self, batch: Batch) -> Terms:
         """Run every phase once; return the loss terms, still on the device."""
-        losses: dict[str, Tensor] = {}
+        losses: Terms = {}
         for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 terms = phase.loss(batch)
@@ -232,18 +279,23 @@ class Trainer:
             torch.stack(list(terms.values())).sum().backward(inputs=phase.parameters())
             optimizer.step()
             losses |= {name: term.detach() for name, term in terms.items()}
+        self.steps += 1
+        if self.settings.averaging and self.steps % AVERAGING_INTERVAL == 0:
+            self.average()
+        if self.film is not None:
+            self.film.observe(self.model, losses)
         return losses
 
     def run_epoch(self, on_step: Callable[[int], object] = lambda images: None) -> dict[str, float]:
         """One pass over the images; return the mean of each loss. Nothing waits for the device in between."""
         self.model.train()
+        if self.film is not None and not self.steps:
+            self.film.observe(self.model, {})
         start = time.perf_counter()
-        totals: dict[str, Tensor] = {}
-        for number, batch in enumerate(self.batches()):
+        totals: Terms = {}
+        for batch in self.batches():
             for name, value in self.step(batch).items():
                 totals[name] = totals[name] + value if name in totals else value
-            if self.settings.averaging and number % AVERAGING_INTERVAL == 0:
-                self.average()
             on_step(len(batch.x))
         means = {name: float(total) / self.steps_per_epoch for name, total in totals.items()}
         seconds = time.perf_counter() - start
@@ -259,24 +311,23 @@ class Trainer:
         checkpoint_seconds: float = 60.0,
         progress: bool | None = None,
     ) -> nn.Module:
-        """Train to the last epoch, from the newest checkpoint if there is one, and return the result.
+        """Train to the last epoch and return the result; `resume` first to go on from a checkpoint.
 
         `monitor(model)` adds numbers to each epoch's row. `progress=None` shows a bar on terminals only.
         Raises TrainingDiverged when a loss is no longer finite.
         """
-        if checkpoints is not None:
-            self.resume(checkpoints)
         saved = time.monotonic()
         with self._progress_bar(progress) as bar:
             while self.epoch < self.settings.epochs:
                 losses = self.run_epoch(bar.update)
                 self._require_finite(losses)
                 row = {"epoch": self.epoch + 1.0} | losses | self._monitored(monitor)
-                self.history.rows.append(row)
+                self.history.append(row)
                 bar.set_postfix({name: f"{row[name]:.3g}" for name in row if name in losses})
                 due = time.monotonic() - saved >= checkpoint_seconds
                 if checkpoints is not None and (due or self.epoch == self.settings.epochs):
-                    save_checkpoint(checkpoints, self.state_dict())
+                    if save_checkpoint(checkpoints, self.state_dict()):
+                        self.saved_epoch = self.epoch
                     saved = time.monotonic()
         return self.result.eval()
 
@@ -312,28 +363,44 @@ class Trainer:
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedules": [schedule.state_dict() for schedule in self.schedules],
-            "generator": self.generator.get_state(),
-            "history": self.history.rows,
+            "order": self.order.get_state(),
+            "noise": self.noise.get_state(),
+            "steps": self.steps,
+            "film": self.film.state_dict() if self.film else None,
+            "notes": self.notes,
+            "history": self.history,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
-        if self.settings.averaging:
+        if state["averaged"] is not None:
             self.averaged = copy.deepcopy(self.model)
             self.averaged.load_state_dict(state["averaged"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
             schedule.load_state_dict(saved)
-        self.generator.set_state(state["generator"].cpu())
-        self.history.rows = state["history"]
+        self.order.set_state(state["order"].cpu())
+        self.noise.set_state(state["noise"].cpu())
+        self.steps = state["steps"]
+        if self.film is not None:
+            self.film.load_state_dict(state["film"])
+        self.notes = state["notes"]
+        self.history = state["history"]
+        self.saved_epoch = self.epoch
 
-    def resume(self, folder: Path) -> None:
-        """Continue from the newest whole checkpoint in `folder`; start afresh where there is none."""
+    def resume(
+        self, folder: Path, accept: Callable[[dict[str, Any]], object] = lambda notes: None
+    ) -> None:
+        """Continue from the newest whole checkpoint in `folder`; start afresh where there is none.
+
+        `accept` gets the checkpoint's notes first and may raise.
+        """
         state = load_checkpoint(folder, self.device)
         if state is None:
             return
+        accept(state.get("notes", {}))
         try:
             self.load_state_dict(state)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -368,49 +435,3 @@ def shuffled(size: int, count: int, generator: torch.Generator) -> Tensor:
         for _ in range(math.ceil(count / size))
     ]
     return torch.cat(shuffles)[:count]
-
-
-def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write the newest checkpoint and keep the one before; a full disk costs the checkpoint, not the run."""
-    newest, partial = folder / CHECKPOINT, folder / (CHECKPOINT + ".partial")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save(state, partial)
-        if newest.exists():
-            os.replace(newest, folder / PREVIOUS_CHECKPOINT)
-        os.replace(partial, newest)
-    except (OSError, RuntimeError) as error:
-        with suppress(OSError):
-            partial.unlink()
-        warnings.warn(
-            f"No checkpoint was written to {folder} ({error}): training goes on, free some space.",
-            stacklevel=2,
-        )
-
-
-def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """The newest checkpoint that can be read, or None where there is none at all.
-
-    A damaged one is skipped with a warning; CheckpointError when checkpoints exist and none can be read.
-    """
-    found = [folder / name for name in (CHECKPOINT, PREVIOUS_CHECKPOINT)]
-    found = [path for path in found if path.exists()]
-    for path in found:
-        try:
-            return _read_checkpoint(path, device)
-        except Exception as error:  # torch.load raises many kinds for a damaged file
-            warnings.warn(f"{path} cannot be read ({error}): trying the one before.", stacklevel=2)
-    if found:
-        raise CheckpointError(
-            f"No checkpoint in {folder} can be read: delete the folder to train from the start."
-        )
-    return None
-
-
-def _read_checkpoint(path: Path, device: torch.device | str) -> dict[str, Any]:
-    # torch.load reads over the checksums in the file, and a training resumed from altered numbers goes on
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged:
-        raise ValueError(f"the checksum of {damaged} is wrong")
-    return torch.load(path, map_location=device, weights_only=True)

@@ -1,0 +1,132 @@
+"""Section 2.3: labels decide where in the prior an image belongs (chapter 2).
+
+The discriminator also sees a one-hot label, with an extra class for images without one: a sample of a label's
+region beside the label is real, a code beside its image's label is fake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from aae_utils.checks import require_number
+from aae_utils.data import UNLABELLED, DataSettings, ImageData, Splits
+from aae_utils.metrics.matching import region_share
+from aae_utils.priors import GaussianMixture, LabelledPrior, SwissRoll
+from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings, late_drop
+from aae_utils.training import Batch, Rates, Terms, TrainingSettings
+from aae_utils.variants.adversarial import (
+    MONITORED,
+    SMALL,
+    AdversarialAutoencoder,
+    AdversarialSettings,
+    codes_of,
+    discriminator_loss,
+    generator_loss,
+)
+
+
+@dataclass(frozen=True)
+class LabelRegularizedSettings(AdversarialSettings):
+    """An adversarial autoencoder with labels in its regularization, in plain values."""
+
+    variant: ClassVar[str] = "label-regularized"
+
+    prior: GaussianMixture | SwissRoll = GaussianMixture()
+    """p(z), with a region for each label."""
+    label_scale: float = 1.0
+    """Height of the label's one: near the size of the codes, the discriminator sees the label at once."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("label_scale", self.label_scale, above=0)
+
+    def label_count(self) -> int:
+        """One label for each region of the prior."""
+        return self.prior.classes
+
+    def build(self, image_dim: int = 784) -> LabelRegularizedAutoencoder:
+        """A freshly initialized model for images of `image_dim` pixels."""
+        return LabelRegularizedAutoencoder(self, image_dim)
+
+    def monitor(self, model: Any, validation: ImageData) -> dict[str, float]:
+        """As for any AAE, and the share of codes in the region of their label."""
+        some = validation.first(MONITORED)
+        return super().monitor(model, validation) | _share_in_region(model, some)
+
+    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+        """As for any AAE, and the share of codes in the region of their label."""
+        return super().measure(model, splits, seed) | _share_in_region(model, splits.test, seed)
+
+
+def _share_in_region(model: Any, images: ImageData, seed: int = 0) -> dict[str, float]:
+    codes = codes_of(model, images.images, seed)
+    return {"region_share": region_share(codes, images.labels, model.prior.region)}
+
+
+class LabelRegularizedAutoencoder(AdversarialAutoencoder):
+    """The AAE of Figure 3: each label gets its own region of the prior."""
+
+    def __init__(self, settings: LabelRegularizedSettings, image_dim: int = 784) -> None:
+        if not isinstance(settings.prior, LabelledPrior):
+            raise ValueError(
+                f"{type(settings.prior).__name__} has no regions for labels: GaussianMixture and SwissRoll have."
+            )
+        super().__init__(settings, image_dim, label_inputs=settings.prior.classes + 1)
+        self.label_scale = settings.label_scale
+
+    def with_label(self, code: Tensor, y: Tensor) -> Tensor:
+        """Codes `(N, dim)` beside the one-hot of their labels `(N,)`, the last class where y is -1."""
+        classes = self.prior.classes
+        switch = torch.where(y == UNLABELLED, classes, y)
+        one_hot = functional.one_hot(switch, classes + 1).to(code.dtype)
+        return torch.cat((code, self.label_scale * one_hot), dim=1)
+
+    def discriminator_loss(self, batch: Batch) -> Terms:
+        """Positive: a sample of the label's region and the label; negative: a code and its image's label."""
+        fake = self.regularized_code(batch).detach()
+        real = self.prior.sample_given(batch.y, batch.generator)
+        real, fake = self.with_label(real, batch.y), self.with_label(fake, batch.y)
+        return {"discriminator": discriminator_loss(self.discriminator, real, fake)}
+
+    def generator_loss(self, batch: Batch) -> Terms:
+        """Fool the discriminator that knows the label."""
+        fake = self.with_label(self.regularized_code(batch), batch.y)
+        return {"generator": generator_loss(self.discriminator, fake)}
+
+    def prior_probability(self, code: Tensor) -> Tensor:
+        """D(z) `(N,)` of codes `(N, dim)` as the discriminator judges an image without a label."""
+        unlabelled = torch.full((len(code),), UNLABELLED, device=code.device)
+        return self.discriminator(self.with_label(code, unlabelled)).sigmoid()
+
+
+# Recipes: 10,000 labelled and 40,000 unlabelled images, as the paper says.
+
+
+def _figure_4(
+    name: str, reproduces: str, prior: GaussianMixture | SwissRoll, training: TrainingSettings
+) -> tuple[Recipe, Recipe]:
+    model = LabelRegularizedSettings(prior)
+    paper = Recipe(name, reproduces, "paper", model, APPENDIX_A21, DataSettings(labels=10_000), film=True)
+    small = replace(model, **SMALL | {"discriminator_units": 500}, label_scale=10.0)
+    return in_both_settings(paper, small, training)
+
+
+RECIPES = (
+    _figure_4(
+        "labelled-mixture",
+        "Figures 4A and 4B",
+        GaussianMixture(),
+        late_drop(40, reconstruction=Rates(0.0005, 0.9)),
+    ),
+    _figure_4(
+        "labelled-swiss-roll",
+        "Figures 4C and 4D",
+        SwissRoll(),
+        TrainingSettings(14, drops=(10,), reconstruction=Rates(0.002, 0.9)),
+    ),
+)
