@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import tyro
+
+from aae_utils import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,9 +24,8 @@ if TYPE_CHECKING:
     from aae_utils.runs import Run
     from aae_utils.scheduling import Job, Outcome
 
-Setting = Literal["laptop", "paper"]
 DESCRIPTION = "Adversarial autoencoders: train, evaluate and compare the runs of every figure and table row."
-OPTIONS = (tyro.conf.FlagCreatePairsOff,)
+OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands)
 MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
 
 
@@ -38,13 +39,15 @@ class List:
     """Folder of the runs (default: `runs`)."""
 
     def run(self, rest: list[str]) -> int:
-        """Print one line for each recipe and setting."""
+        """Print one line for each recipe and setting, and name the folders that do not count."""
         from aae_utils import report
-        from aae_utils.recipes import SETTINGS, get_recipe, recipe_names
+        from aae_utils.recipes import SETTINGS
+        from aae_utils.variants import get_recipe, recipe_names
 
         settings = [self.setting] if self.setting else SETTINGS
         recipes = [get_recipe(name, setting) for name in recipe_names() for setting in settings]
         _print_table(report.recipes_table(recipes, self.root))
+        _name_problems(report.counted_runs(self.root)[1])
         return 0
 
 
@@ -54,7 +57,7 @@ class Train:
 
     Every field of the recipe can be given after its name, as in `aae train clustering-16 --training.epochs 3
     --model.units 100`; `aae train RECIPE --help` lists the fields. A recipe with changed fields is kept under
-    its name with "-custom" added, or under --name.
+    its name with "-custom" added, or under a --name of its own.
     """
 
     recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
@@ -105,11 +108,13 @@ class Evaluate:
 
     def run(self, rest: list[str]) -> int:
         """Print a table: stored, computed again."""
-        from aae_utils import report, reproduction
+        from aae_utils import report, reproduction, runs
 
         _require_device(self.device)
         run = _find_run(self.name, self.setting, self.seed, self.root)
         print(f"{run.name} in {run.folder}")
+        if reason := runs.deviation(run):
+            print(f"{reason}: it is not counted.")
         if self.samples is not None:
             print(reproduction.add_likelihood(run, self.samples, self.device))
             return 0
@@ -122,6 +127,7 @@ class Reproduce:
     """Make the runs of many recipes, several at once, each in a process with one thread.
 
     Finished runs are skipped and interrupted ones continued, so the command can be given again at any time.
+    A recipe that starts from the weights of another brings the runs of that one with it.
     A run that fails is reported at the end and does not stop the others.
     """
 
@@ -145,31 +151,34 @@ class Reproduce:
     def run(self, rest: list[str]) -> int:
         """Print one line for each run as it ends, and the failed ones again at the end."""
         from aae_utils import scheduling
+        from aae_utils.checks import require_whole
 
-        if self.seeds < 1 or self.jobs < 1:
-            raise ValueError("--seeds and --jobs must be at least 1.")
+        require_whole("--seeds", self.seeds)
+        require_whole("--jobs", self.jobs)
         jobs = self._jobs()
         waiting = [job for job in jobs if not job.folder.exists()]
         progress = _Progress(len(jobs))
         for job in jobs:
             if job.folder.exists():
                 progress.add(scheduling.run_job(job))
-        if self.scheduler:
-            outcomes = scheduling.run_on_cluster(waiting, self.scheduler)
-        else:
-            outcomes = scheduling.run_here(waiting, self.jobs)
-        with _termination_as_interrupt(), contextlib.closing(outcomes):
-            for outcome in outcomes:
-                progress.add(outcome)
+        for stage in scheduling.stages(waiting):
+            if self.scheduler:
+                outcomes = scheduling.run_on_cluster(stage, self.scheduler)
+            else:
+                outcomes = scheduling.run_here(stage, self.jobs)
+            with _termination_as_interrupt(), contextlib.closing(outcomes):
+                for outcome in outcomes:
+                    progress.add(outcome)
         return progress.end()
 
     def _jobs(self) -> list[Job]:
         """Every recipe with the first seed, then with the second, and so on."""
         from aae_utils.scheduling import Job
 
-        recipes = [_recipe(name, self.setting, self.shrink) for name in self.recipes]
-        if not recipes:
-            recipes = [_recipe(name, self.setting, self.shrink) for name in _names_on("mnist")]
+        names = dict.fromkeys(self.recipes or _names_on("mnist"))
+        recipes = [_recipe(name, self.setting, self.shrink) for name in names]
+        first = {recipe.start.recipe for recipe in recipes if recipe.start} - set(names)
+        recipes = [_recipe(name, self.setting, self.shrink) for name in sorted(first)] + recipes
         if self.scheduler is None:
             _require_device(self.device)
         root = _root(self.root, self.shrink).absolute()
@@ -189,10 +198,9 @@ class Report:
         """Write, and name the folders that are not finished runs."""
         from aae_utils import report
 
-        folder = self.folder or report.tables_folder()
+        folder = (self.folder or report.tables_folder()).expanduser()
         files, problems = report.write_report(self.root, folder)
-        for problem in problems:
-            print(problem, file=sys.stderr)
+        _name_problems(problems)
         print(f"{len(files)} files in {folder}")
         return 0
 
@@ -245,14 +253,14 @@ def _in_words(outcome: Outcome) -> str:
 
 
 def _recipe(name: str, setting: Setting, shrink: bool) -> Recipe:
-    from aae_utils import recipes
+    from aae_utils import recipes, variants
 
-    recipe = recipes.get_recipe(name, setting)
+    recipe = variants.get_recipe(name, setting)
     return recipes.shrink(recipe) if shrink else recipe
 
 
 def _names_on(dataset: str) -> list[str]:
-    from aae_utils.recipes import get_recipe, recipe_names
+    from aae_utils.variants import get_recipe, recipe_names
 
     return [name for name in recipe_names() if get_recipe(name).data.dataset == dataset]
 
@@ -260,6 +268,7 @@ def _names_on(dataset: str) -> list[str]:
 def _changed(recipe: Recipe, arguments: list[str]) -> Recipe:
     """The recipe with fields given on the command line; under another name, unless nothing changes."""
     from aae_utils.recipes import Recipe
+    from aae_utils.variants import recipe_names
 
     if not arguments:
         return recipe
@@ -269,33 +278,38 @@ def _changed(recipe: Recipe, arguments: list[str]) -> Recipe:
         args=arguments,
         prog=f"aae train {recipe.name}",
         description="Fields of the recipe that can be changed, beside the options of `aae train --help`.",
+        config=OPTIONS,
     )
-    if changed == recipe or changed.name != recipe.name:
-        return changed
-    return replace(changed, name=f"{recipe.name}-custom")
+    if changed == recipe:
+        return recipe
+    if changed.name == recipe.name:
+        return replace(changed, name=f"{recipe.name}-custom")
+    if changed.name in recipe_names():
+        raise ValueError(f"--name {changed.name} is the name of another recipe: give one of your own.")
+    return changed
 
 
 def _find_run(name: str, setting: Setting, seed: int, root: Path | None) -> Run:
     """The run that a folder, a run's name or a recipe's name stands for."""
     from aae_utils import runs
 
-    root = root or runs.runs_root()
-    for folder in (Path(name), root / name):
-        if (folder / runs.DESCRIPTION).is_file():
-            return runs.load_run(folder)
-    if len(Path(name).parts) > 1:
-        return runs.load_run(name)  # which says what is missing there
-    if not (root / name).is_dir():
+    place = Path(name).expanduser()
+    if (place / runs.DESCRIPTION).is_file():
+        return runs.load_run(place)
+    folder = runs.existing_root(root)
+    if len(place.parts) > 1:
+        return runs.load_run(folder / place if (folder / place).is_dir() else place)
+    if not (folder / name).is_dir():
         _recipe(name, setting, shrink=False)  # a name that nobody knows is the mistake to speak of
-    return runs.find_run(name, setting, seed, root)
+    return runs.find_run(name, setting, seed, folder)
 
 
 def _root(root: Path | None, shrink: bool) -> Path:
     """Rehearsals stay apart from runs, since they bear the same names."""
-    from aae_utils.runs import runs_root
+    from aae_utils.runs import as_root
 
-    folder = runs_root()
-    return root or (folder.with_name(folder.name + "-rehearsal") if shrink else folder)
+    folder = as_root(root)
+    return folder.with_name(folder.name + "-rehearsal") if shrink and root is None else folder
 
 
 def _require_device(name: str | None) -> None:
@@ -306,6 +320,11 @@ def _require_device(name: str | None) -> None:
             torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"The device {name!r} is not there: leave out --device, or give cpu.") from error
+
+
+def _name_problems(problems: Sequence[str]) -> None:
+    for problem in problems:
+        print(problem, file=sys.stderr)
 
 
 def _print_table(table: pd.DataFrame) -> None:
@@ -339,10 +358,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (ValueError, OSError) as error:
         _say(str(error))
         sys.exit(MISTAKE)
-    except RuntimeError as error:
-        if not type(error).__module__.startswith("aae_utils"):
+    except (RuntimeError, MemoryError) as error:
+        from aae_utils.scheduling import in_one_line, out_of_memory
+
+        if not out_of_memory(error) and not type(error).__module__.startswith("aae_utils"):
             raise
-        _say(str(error))
+        _say(in_one_line(error))
         sys.exit(FAILED)
 
 

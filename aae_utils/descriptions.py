@@ -50,7 +50,7 @@ def _converter() -> Converter:
     for union in _choices():
         configure_tagged_union(union, converter, lambda kind: kind.__name__, tag_name="kind")
     models: Any = functools.reduce(operator.or_, VARIANTS.values())
-    configure_tagged_union(models, converter, lambda kind: kind.variant, tag_name="variant")
+    configure_tagged_union(models, converter, _variant, tag_name="variant")
     converter.register_structure_hook_func(
         lambda kind: kind is ModelSettings, lambda values, _: converter.structure(values, models)
     )
@@ -58,6 +58,10 @@ def _converter() -> Converter:
         lambda kind: kind is ModelSettings, lambda value: converter.unstructure(value, models)
     )
     return converter
+
+
+def _variant(kind: Any) -> str:
+    return str(kind.variant)
 
 
 def _choices() -> set[Any]:

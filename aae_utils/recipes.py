@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 
+from aae_utils import Setting
 from aae_utils.checks import require_flag, require_known
 from aae_utils.data import DataSettings, ImageData, Splits
 from aae_utils.training import TrainingSettings
 
-Setting = Literal["laptop", "paper"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 DIGITS = 10
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

@@ -49,7 +49,14 @@ from aae_utils.runs import (
     withhold,
 )
 from aae_utils.seeds import random_stream
-from aae_utils.training import Monitor, Trainer, TrainingDiverged, TrainingSet
+from aae_utils.training import (
+    RATE_GROUPS,
+    Monitor,
+    Trainer,
+    TrainingDiverged,
+    TrainingSet,
+    TrainingSettings,
+)
 from aae_utils.variants import get_recipe
 from aae_utils.variants.likelihood import likelihood, narrower
 
@@ -157,10 +164,7 @@ def make_trainer(
         torch.set_rng_state(random_stream(seed, "weights", "cpu").get_state())
         model = recipe.model.build(splits.train.dim)
     _require_kept(recipe, model)
-    if training_set.labelled_x is None and any(phase.name == "classification" for phase in model.phases()):
-        raise ValueError(
-            f"{recipe.name} learns from labelled images: set labels, not {recipe.data.labels!r}."
-        )
+    _require_phases(recipe, model)
     start = _start(model, recipe, seed, root) if recipe.start else None
     trainer = Trainer(model.to(device), training_set, recipe.training, seed)
     if recipe.film:
@@ -206,6 +210,17 @@ def _require_kept(recipe: Recipe, model: nn.Module) -> None:
     missing = [name for name in recipe.model.measured if name not in recipe.keep]
     if missing:
         raise ValueError(f"keep must name the {missing[0]}: what is measured on {recipe.name} needs it.")
+
+
+def _require_phases(recipe: Recipe, model: nn.Module) -> None:
+    """Rates that no phase takes, and a phase without its images, are slips."""
+    used = {phase.rates for phase in model.phases()}  # type: ignore[operator]
+    if "classification" in used and recipe.data.labels is None:
+        raise ValueError(f"{recipe.name} learns from labelled images: set labels, not None.")
+    usual = TrainingSettings(recipe.training.epochs)
+    for group in RATE_GROUPS:
+        if group not in used and getattr(recipe.training, group) != getattr(usual, group):
+            raise ValueError(f"{recipe.name} has no phase that takes the rates {group!r}: leave them out.")
 
 
 def _start(model: nn.Module, recipe: Recipe, seed: int, root: Path | str | None) -> StartedFrom:

@@ -54,6 +54,13 @@ class Part:
     device: str
     precision: str
 
+    @property
+    def place(self) -> str:
+        """For people: the device, with its threads if it is a processor."""
+        if self.device != "cpu":
+            return self.device
+        return f"cpu, {self.threads} thread{'' if self.threads == 1 else 's'}"
+
 
 @dataclass(frozen=True)
 class StartedFrom:
@@ -124,10 +131,8 @@ class Run:
 
     @property
     def trained_on(self) -> str:
-        """For people: the devices and threads."""
-        return ", then ".join(
-            dict.fromkeys(f"{part.device}, {part.threads} thread(s)" for part in self.parts)
-        )
+        """For people: the devices on which it was trained, with the threads that a processor gave it."""
+        return ", then ".join(dict.fromkeys(part.place for part in self.parts))
 
     def history(self) -> pd.DataFrame:
         """One row for each epoch: losses, images per second, validation numbers."""

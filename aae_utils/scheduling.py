@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 import threading
 import traceback
 from collections.abc import Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
@@ -21,7 +22,7 @@ import torch
 
 from aae_utils.recipes import Recipe
 from aae_utils.reproduction import train_recipe
-from aae_utils.runs import run_folder
+from aae_utils.runs import run_folder, run_name
 
 Status = Literal["trained", "there already", "failed"]
 
@@ -49,7 +50,7 @@ class Job:
     @property
     def name(self) -> str:
         """For people: recipe, setting and seed."""
-        return f"{self.recipe.name}/{self.recipe.setting}-seed{self.seed}"
+        return run_name(self.recipe, self.seed)
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,24 @@ def run_job(job: Job, wait: bool = False) -> Outcome:
 
 def in_one_line(error: BaseException) -> str:
     """The sentence of an error of this package; other errors keep the name of their class."""
+    if out_of_memory(error):
+        return "There is not enough memory: lower batch_size or units, run fewer jobs, or end other programs."
     if isinstance(error, ValueError) or type(error).__module__.startswith("aae_utils"):
         return " ".join(str(error).split())
     return " ".join("".join(traceback.format_exception_only(error)).split())
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a program ran out of memory; on processors torch says so by a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def stages(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs that start from random weights, then those that start from another run; none is empty."""
+    parts = ([job for job in jobs if (job.recipe.start is not None) == later] for later in (False, True))
+    return [part for part in parts if part]
 
 
 # ------------------------------------------------------------------------------ one machine
@@ -157,11 +173,12 @@ def run_on_cluster(jobs: Sequence[Job], address: str) -> Generator[Outcome]:
     """Run jobs on the workers of a Dask scheduler that see the same folders; outcomes as they come.
 
     The run of a worker that dies goes to another one, which waits for the run's lock and continues from the
-    newest checkpoint. ValueError when Dask is not installed, nobody answers, or workers have several threads.
+    newest checkpoint. ValueError when Dask is not installed, nobody answers, there is no worker, or one has
+    several threads.
     """
     distributed = _distributed()
     with _connect(distributed, address) as client:
-        _require_single_threads(client)
+        _require_workers(client, address)
         futures = {
             client.submit(run_job, job, True, pure=False, key=f"{job.name}-{uuid4().hex}"): job
             for job in jobs
@@ -181,6 +198,8 @@ def _distributed() -> Any:
             "Runs on a cluster need Dask: install it with `pip install 'aae_utils[cluster]'`, or leave out"
             " --scheduler."
         ) from None
+    for name in ("distributed", "distributed.client"):  # a scheduler that is gone is one sentence of ours
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return distributed
 
 
@@ -194,7 +213,15 @@ def _connect(distributed: Any, address: str) -> Any:
         ) from error
 
 
-def _require_single_threads(client: Any) -> None:
+def _require_workers(client: Any, address: str) -> None:
+    """There are workers, and each has one thread; those that are just starting are waited for."""
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+    except TimeoutError:
+        raise ValueError(
+            f"The scheduler at {address} has no workers: start some with"
+            f" `dask worker {address} --nthreads 1 --nworkers N`."
+        ) from None
     crowded = [worker for worker, threads in client.nthreads().items() if threads > 1]
     if crowded:
         raise ValueError(
@@ -206,6 +233,12 @@ def _require_single_threads(client: Any) -> None:
 def _gathered(future: Any, job: Job) -> Outcome:
     try:
         outcome: Outcome = future.result()
+    except CancelledError:
+        return Outcome(
+            job,
+            "failed",
+            message="The Dask scheduler is gone: start it again, then give the same command to continue.",
+        )
     except Exception as error:  # among others KilledWorker: this run took several workers with it
         return Outcome(job, "failed", message=in_one_line(error))
     if outcome.status != "failed" and not job.folder.exists():

@@ -40,7 +40,7 @@ def losses(history: pd.DataFrame | Sequence[pd.DataFrame], *, columns: Sequence[
     A history has a column "epoch" and one column for each loss or measure. Several of them, one a
     seed, give their mean and a band from the lowest to the highest. A dashed line marks what a
     discriminator (2 ln 2) and a generator (ln 2) lose while codes and samples of the prior cannot
-    be told apart. "seconds" and "images_per_second" are not drawn, the latter stands in the last line.
+    be told apart. "seconds" is not drawn, and the median of "images_per_second" is in the last line.
     """
     table = history if isinstance(history, pd.DataFrame) else _joined(history)
     if "epoch" not in table:

@@ -105,7 +105,7 @@ class DigitReader:
     BATCH_SIZE = 100
     LEARNING_RATE = 1e-3
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Sequential) -> None:
         self.network = network
 
     @classmethod
@@ -136,6 +136,8 @@ class DigitReader:
     def read(self, images: Tensor) -> Tensor:
         """Labels `(N,)` that the images `(N, D)` show."""
         require_points(images, "images")
+        first_weight = next(self.network.parameters())  # (units, D)
+        require_same_width(images, first_weight)
         return self.network(images.cpu().float()).argmax(dim=1).to(images.device)
 
 

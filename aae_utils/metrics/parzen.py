@@ -34,7 +34,7 @@ BOUND_SLACK = 1e-5
 # Speed only, never the result.
 PROJECTED_DIMENSIONS = 64
 GROUP_SIZE = 64
-NEAREST_FIRST = 64
+NEAREST_FIRST = 128
 
 COARSE_SIGMAS = tuple(0.05 * 1.25**step for step in range(8))
 
@@ -284,12 +284,13 @@ class _Group:
     log_sums: Tensor
 
     def add(self, rows: Tensor, bound_rows: Tensor) -> None:
-        """Add the samples that can matter, the nearest first: after them far fewer can."""
+        """Add the samples that can matter, at the very first the nearest: after them far fewer can."""
         bounds = torch.mm(self.bound_rows, bound_rows.T)
-        nearest = bounds.amax(dim=0).topk(min(NEAREST_FIRST, len(rows))).indices
-        self._add_exactly(rows[nearest])
+        if self.log_sums.isneginf().any():
+            nearest = bounds.amax(dim=0).topk(min(NEAREST_FIRST, len(rows))).indices
+            self._add_exactly(rows[nearest])
+            bounds[:, nearest] = -math.inf
         bounds -= self._floors()[:, None]
-        bounds[:, nearest] = -math.inf
         self._add_exactly(rows[bounds.amax(dim=0) > 0])
 
     def _floors(self) -> Tensor:
@@ -316,8 +317,11 @@ class _Projection:
     """
 
     def __init__(self, points: Tensor) -> None:
+        points = points.float()
         _, directions = torch.linalg.eigh(points.T @ points)
-        self.directions = directions[:, -PROJECTED_DIMENSIONS:].float()
+        # The bound holds for any orthonormal directions; float32 leaves them orthonormal to 1e-6 only.
+        orthonormal, _ = torch.linalg.qr(directions[:, -PROJECTED_DIMENSIONS:].double())
+        self.directions = orthonormal.float()
 
     def __call__(self, points: Tensor) -> Tensor:
         """`(N, D)` to `(N, 65)` float32, or `(N, D + 1)` where D is smaller than 64."""

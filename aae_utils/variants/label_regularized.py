@@ -127,6 +127,6 @@ RECIPES = (
         "labelled-swiss-roll",
         "Figures 4C and 4D",
         SwissRoll(),
-        TrainingSettings(14, drops=(10,), reconstruction=Rates(0.002, 0.9)),
+        TrainingSettings(14, drops=(10,), reconstruction=Rates(0.002, 0.9), discriminator=Rates(0.05, 0.1)),
     ),
 )
