@@ -40,7 +40,7 @@ remove-venv:
 # A notebook is executed again when its code changes, and Jupyter's cache sees to that. It does not
 # see what the code calls and reads, so we empty it when the package, the lock or a run changes.
 book: $(STAMP) ## execute what has changed and build the book: _build/html/index.html
-	@key=$$({ find aae_utils "$${AAE_RUNS:-runs}" requirements.lock -type f \
+	@key=$$({ find aae_utils book/tables.py "$${AAE_RUNS:-runs}" requirements.lock -type f \
 	              \( -name '*.py' -o -name run.json -o -name requirements.lock \) -exec cksum {} + | LC_ALL=C sort; \
 	          env | grep '^AAE_' | LC_ALL=C sort; } 2> /dev/null || true); \
 	if [ "$$(cat $(CACHE)/key 2> /dev/null)" != "$$key" ] || [ ! -d book/_tables ]; then \
@@ -62,6 +62,9 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if command -v npm > /dev/null; then \
+	    { [ -d node_modules ] || npm ci --silent; } && npx biome check && npx tsc; \
+	else echo "The scripts of the book were not checked: that needs Node.js."; fi
 
 format: $(STAMP) ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Integral, Real
+from typing import Any
 
 LARGEST = 1_000_000
 """No count of this project (units, epochs, images in a minibatch) is beyond it; such a number is a slip."""
 
 
-def require_whole(name: str, value: object, least: int = 1, most: int = LARGEST) -> None:
+def require_whole(name: str, value: Any, least: int = 1, most: int = LARGEST) -> None:
     """Do nothing if `value` is a whole number from `least` to `most`; a ValueError names the field."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ValueError(f"{name} must be a whole number from {least:,} to {most:,}, not {value!r}.")
 
 
 def require_number(
     name: str,
-    value: object,
+    value: Any,
     *,
     above: float | None = None,
     least: float | None = None,
@@ -29,7 +29,7 @@ def require_number(
     bounds = {"above": above, "at least": least, "below": below, "at most": most}
     wanted = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
     fits = (
-        isinstance(value, Real)
+        isinstance(value, (int, float))
         and not isinstance(value, bool)
         and math.isfinite(value)
         and (above is None or value > above)

@@ -28,6 +28,7 @@ Status = Literal["trained", "there already", "failed"]
 
 ATTEMPTS = 3
 CONNECT_SECONDS = 10
+WORKER_SECONDS = 60  # workers import PyTorch first
 # A process trains one run at a time, with one thread: what it computes may not depend on its neighbors.
 _ONE_RUN = threading.Lock()
 
@@ -216,7 +217,7 @@ def _connect(distributed: Any, address: str) -> Any:
 def _require_workers(client: Any, address: str) -> None:
     """There are workers, and each has one thread; those that are just starting are waited for."""
     try:
-        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        client.wait_for_workers(1, timeout=WORKER_SECONDS)
     except TimeoutError:
         raise ValueError(
             f"The scheduler at {address} has no workers: start some with"

@@ -1,6 +1,6 @@
-"""Time the training step of each model beside plain matrix products of the same shapes.
+"""Time the training step of each model beside plain matrix products of the same shapes and precision.
 
-python benchmarks/training_step.py --threads 2
+python benchmarks/training_step.py --threads 1 2 --precisions bfloat16 float32
 """
 
 from __future__ import annotations
@@ -10,30 +10,50 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
 import tyro
 from torch import Tensor, nn
 
-from aae_utils.models import Batch, Phase
-from aae_utils.recipes import ModelSettings, build_model
-from aae_utils.training import Trainer, TrainingSet, TrainingSettings
+from aae_utils.networks import CodeLayer, Corruption
+from aae_utils.priors import Gaussian
+from aae_utils.recipes import ModelSettings
+from aae_utils.training import (
+    Batch,
+    Precision,
+    Trainer,
+    TrainingSet,
+    TrainingSettings,
+    resolve_precision,
+)
+from aae_utils.variants.adversarial import AdversarialSettings
+from aae_utils.variants.clustering import ClusteringSettings
+from aae_utils.variants.dimensionality_reduction import DimensionalityReductionSettings
+from aae_utils.variants.label_regularized import LabelRegularizedSettings
+from aae_utils.variants.semi_supervised import BaselineSettings, SemiSupervisedSettings
+from aae_utils.variants.supervised import SupervisedSettings
+from aae_utils.variants.variational import VariationalSettings
 
 IMAGE_DIM = 784
-TARGET = 0.75
-IMPORT_TARGET = 0.3
+NOISE = Corruption(noise_std=0.3)
 MODELS: dict[str, ModelSettings] = {
-    "AAE": ModelSettings("aae", code_dim=8),
-    "VAE": ModelSettings("vae", code_dim=8),
-    "label-regularized": ModelSettings("label-regularized", "mixture"),
-    "supervised": ModelSettings("supervised", code_dim=15),
-    "semi-supervised": ModelSettings("semi-supervised", code_dim=10, input_noise=0.3),
-    "clustering": ModelSettings("clustering", code_dim=5, classes=16, batch_norm="encoder"),
-    "dimensionality reduction": ModelSettings("dimensionality-reduction", input_noise=0.3),
-    "classifier": ModelSettings("classifier"),
+    "adversarial": AdversarialSettings(Gaussian(8, 5.0)),
+    "variational": VariationalSettings(Gaussian(8, 5.0)),
+    "label-regularized": LabelRegularizedSettings(),
+    "supervised": SupervisedSettings(),
+    "semi-supervised": SemiSupervisedSettings(corruption=NOISE),
+    "clustering": ClusteringSettings(corruption=NOISE),
+    "dimensionality reduction": DimensionalityReductionSettings(corruption=NOISE),
+    "baseline": BaselineSettings(),
 }
+TARGETS = {(1, 100): 0.80, (1, 512): 0.90, (2, 100): 0.70, (2, 512): 0.85}
+"""Fractions in bfloat16 on an idle machine, by threads and images in the minibatch."""
+IMPORT_TARGET = 0.3
+
+Kind = Literal["forward", "weight gradient", "input gradient"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -44,12 +64,53 @@ class Product:
     rows: int
     inputs: int
     outputs: int
-    kind: Literal["forward", "weight gradient", "input gradient"]
+    kind: Kind
+    reads_or_writes_a_code: bool = False
 
     @property
     def flops(self) -> int:
         """Multiplications and additions, the same for all three kinds."""
         return 2 * self.rows * self.inputs * self.outputs
+
+
+class Calls:
+    """The calls of a model's linear layers in one training step, and the backward passes through each."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.layers = {layer: name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+        self.calls: list[tuple[nn.Linear, Tensor, Tensor]] = []
+        self.updated: list[set[nn.Parameter]] = []
+        self.phase: set[nn.Parameter] = set()
+        self.handles = [layer.register_forward_hook(self._watch) for layer in self.layers]
+
+    def _watch(self, layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        assert isinstance(layer, nn.Linear)
+        updated: set[nn.Parameter] = set()
+        self.calls.append((layer, inputs[0], output))
+        self.updated.append(updated)
+        if output.requires_grad:
+            # a pass through the encoder that two phases share meets the gradients of one of them alone
+            output.register_hook(lambda _: updated.update(self.phase))
+
+    def run(self, model: nn.Module, batch: Batch) -> None:
+        """One training step without its updates."""
+        for phase in model.phases():  # type: ignore[operator]
+            self.phase = set(phase.parameters())
+            torch.stack(list(phase.loss(batch).values())).sum().backward(inputs=phase.parameters())
+        for handle in self.handles:
+            handle.remove()
+
+    def products(self) -> Iterator[Product]:
+        """What of these calls some loss depends on: outputs, and gradients of weights and inputs."""
+        for (layer, x, output), updated in zip(self.calls, self.updated, strict=True):
+            code = isinstance(layer, CodeLayer)
+            sizes = (self.layers[layer], len(x), layer.in_features, layer.out_features)
+            if updated or not output.requires_grad:
+                yield Product(*sizes, "forward", code)
+            if layer.weight in updated:
+                yield Product(*sizes, "weight gradient", code)
+            if updated and x.requires_grad:
+                yield Product(*sizes, "input gradient", code)
 
 
 def needed_products(model: nn.Module, batch: Batch) -> list[Product]:
@@ -58,59 +119,30 @@ def needed_products(model: nn.Module, batch: Batch) -> list[Product]:
     A layer's output is needed where a loss depends on it, its weight's gradient where the phase updates
     the weight, its input's gradient where the input depends on what the phase updates.
     """
-    layers = {layer: name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
-    return [product for phase in model.phases() for product in _products_of(phase, layers, batch)]
+    calls = Calls(model)
+    calls.run(model, batch)
+    return list(calls.products())
 
 
-def _products_of(phase: Phase, layers: dict[nn.Linear, str], batch: Batch) -> list[Product]:
-    calls: list[tuple[nn.Linear, Tensor, Tensor]] = []
-    reached: set[int] = set()
-
-    def watch(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        assert isinstance(layer, nn.Linear)
-        number = len(calls)
-        calls.append((layer, inputs[0], output))
-        if output.requires_grad:
-            output.register_hook(lambda _: reached.add(number))
-
-    handles = [layer.register_forward_hook(watch) for layer in layers]
-    torch.stack(list(phase.loss(batch).values())).sum().backward(inputs=phase.parameters())
-    for handle in handles:
-        handle.remove()
-    updated = set(phase.parameters())
-    products = []
-    for number, (layer, x, output) in enumerate(calls):
-        kinds: list[Literal["forward", "weight gradient", "input gradient"]] = []
-        if number in reached or not output.requires_grad:
-            kinds.append("forward")
-        if number in reached and layer.weight in updated:
-            kinds.append("weight gradient")
-        if number in reached and x.requires_grad:
-            kinds.append("input gradient")
-        sizes = (layers[layer], len(x), layer.in_features, layer.out_features)
-        products += [Product(*sizes, kind) for kind in kinds]
-    return products
-
-
-def plain_products(products: list[Product]) -> Callable[[], None]:
+def plain_products(products: list[Product], precision: str = "float32") -> Callable[[], None]:
     """A function that computes these products and nothing else, into memory that is there already."""
     memory: dict[tuple[str, str, int], Tensor] = {}
 
-    def tensor(layer: str, name: str, rows: int, columns: int) -> Tensor:
+    def tensor(p: Product, name: str, rows: int, columns: int) -> Tensor:
+        dtype = torch.float32 if p.reads_or_writes_a_code else DTYPES[precision]
         # one tensor for each layer and role, as in a network: more would only fill the cache
-        return memory.setdefault((layer, name, rows), torch.randn(rows, columns))
+        return memory.setdefault((p.layer, name, rows), torch.randn(rows, columns).to(dtype))
 
-    jobs = []
-    for p in products:
-        weight = tensor(p.layer, "weight", p.outputs, p.inputs)
-        x, y = tensor(p.layer, "x", p.rows, p.inputs), tensor(p.layer, "y", p.rows, p.outputs)
-        jobs.append(
-            {
-                "forward": (x, weight.T, y),
-                "weight gradient": (y.T, x, tensor(p.layer, "weight gradient", p.outputs, p.inputs)),
-                "input gradient": (y, weight, tensor(p.layer, "input gradient", p.rows, p.inputs)),
-            }[p.kind]
-        )
+    def operands(p: Product) -> tuple[Tensor, Tensor, Tensor]:
+        weight = tensor(p, "weight", p.outputs, p.inputs)
+        x, y = tensor(p, "x", p.rows, p.inputs), tensor(p, "y", p.rows, p.outputs)
+        if p.kind == "forward":
+            return x, weight.T, y
+        if p.kind == "weight gradient":
+            return y.T, x, tensor(p, "weight gradient", p.outputs, p.inputs)
+        return y, weight, tensor(p, "input gradient", p.rows, p.inputs)
+
+    jobs = [operands(product) for product in products]
 
     def run() -> None:
         for left, right, out in jobs:
@@ -119,18 +151,36 @@ def plain_products(products: list[Product]) -> Callable[[], None]:
     return run
 
 
-def make_trainer(settings: ModelSettings, batch_size: int, images: int = 6000) -> Trainer:
+def make_trainer(
+    settings: ModelSettings, batch_size: int, precision: Precision = "float32", images: int = 6000
+) -> Trainer:
     """A trainer on random images, with all their labels."""
     torch.manual_seed(0)
     x, y = torch.rand(images, IMAGE_DIM), torch.randint(10, (images,))
     data = TrainingSet(x, y, x[:1000], y[:1000])
-    return Trainer(build_model(settings, IMAGE_DIM), data, TrainingSettings(1, batch_size))
+    training = TrainingSettings(1, batch_size, precision=precision)
+    return Trainer(settings.build(IMAGE_DIM), data, training)
 
 
 def endless(trainer: Trainer) -> Iterator[Batch]:
     """Epoch after epoch of minibatches."""
     while True:
         yield from trainer.batches()
+
+
+def take_turns(works: list[Callable[[], object]], seconds: float, repeats: int = 1) -> list[list[float]]:
+    """Run `works` one after the other, round after round; the seconds of each in every round."""
+    times: list[list[float]] = [[] for _ in works]
+    for work in works * 2:
+        work()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[0]) < 3:
+        for work, spent in zip(works, times, strict=True):
+            start = time.perf_counter()
+            for _ in range(repeats):
+                work()
+            spent.append((time.perf_counter() - start) / repeats)
+    return times
 
 
 @dataclass(frozen=True)
@@ -146,28 +196,22 @@ class Timing:
         return sorted(plain / step for plain, step in zip(self.plain, self.steps, strict=True))
 
 
-def measure(settings: ModelSettings, batch_size: int, seconds: float) -> tuple[Timing, int]:
+def measure(
+    settings: ModelSettings, batch_size: int, seconds: float, precision: Precision = "float32"
+) -> tuple[Timing, int]:
     """Time steps and plain products by turns for some seconds; also the FLOPs of a step."""
-    trainer = make_trainer(settings, batch_size)
+    trainer = make_trainer(settings, batch_size, precision)
     batches = endless(trainer)
     products = needed_products(trainer.model, next(batches))
-    run_plain = plain_products(products)
-    repeats = max(1, 512 // batch_size)
+    works = [lambda: trainer.step(next(batches)), plain_products(products, trainer.precision)]
+    steps, plain = take_turns(works, seconds, max(1, 512 // batch_size))
+    return Timing(steps, plain), sum(product.flops for product in products)
 
-    def timed(work: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        for _ in range(repeats):
-            work()
-        return (time.perf_counter() - start) / repeats
 
-    timing, end = Timing([], []), time.perf_counter() + seconds
-    for _ in range(2):
-        trainer.step(next(batches))
-        run_plain()
-    while time.perf_counter() < end or len(timing.steps) < 3:
-        timing.steps.append(timed(lambda: trainer.step(next(batches))))
-        timing.plain.append(timed(run_plain))
-    return timing, sum(product.flops for product in products)
+def sized(settings: ModelSettings, units: int) -> ModelSettings:
+    """The same model with `units` in all hidden layers."""
+    names = {field.name for field in fields(settings)} & {"units", "discriminator_units"}
+    return replace(settings, **dict.fromkeys(names, units))
 
 
 def import_seconds(module: str, repeats: int = 3) -> float:
@@ -182,24 +226,19 @@ def import_seconds(module: str, repeats: int = 3) -> float:
     return min(float(output) for output in outputs)
 
 
-def main(
-    threads: int = 2, batches: tuple[int, ...] = (100, 512), units: int = 1000, seconds: float = 2.0
+def print_table(
+    threads: int, precision: Precision, batches: tuple[int, ...], units: int, seconds: float
 ) -> None:
-    """Print what share of a training step plain matrix products of the same shapes would take.
-
-    Args:
-        threads: threads for torch.
-        batches: sizes of the minibatch.
-        units: width of the hidden layers.
-        seconds: time for each model and size.
-    """
+    """One line for each model and size of the minibatch."""
     torch.set_num_threads(threads)
-    print(f"torch {torch.__version__}, {threads} threads, layers of {units} units, {IMAGE_DIM} pixels")
+    known = resolve_precision(precision, "cpu")
+    print(
+        f"{known}, threads: {threads}, layers of {units} units, {IMAGE_DIM} pixels, torch {torch.__version__}"
+    )
     print(f"{'model':<26}{'batch':>6}{'fraction':>10}{'(quartiles)':>15}{'images/s':>10}{'GFLOP/step':>12}")
     for name, settings in MODELS.items():
-        sized = replace(settings, units=units, discriminator_units=units)
         for batch_size in batches:
-            timing, flops = measure(sized, batch_size, seconds)
+            timing, flops = measure(sized(settings, units), batch_size, seconds, precision)
             low, middle, high = statistics.quantiles(timing.fractions, n=4)
             images = batch_size / statistics.median(timing.steps)
             quartiles = f"({low:.2f}-{high:.2f})"
@@ -207,7 +246,31 @@ def main(
                 f"{name:<26}{batch_size:>6}{middle:>10.2f}{quartiles:>15}{images:>10.0f}{flops / 1e9:>12.2f}",
                 flush=True,
             )
-    print(f"target: {TARGET} for the AAE at each size, on an idle machine")
+    for (count, batch_size), target in TARGETS.items():
+        if (count, known) == (threads, "bfloat16") and batch_size in batches:
+            print(f"target: {target} at {batch_size} images, on an idle machine")
+
+
+def main(
+    threads: tuple[int, ...] = (1,),
+    precisions: tuple[Precision, ...] = ("auto",),
+    batches: tuple[int, ...] = (100, 512),
+    units: int = 1000,
+    seconds: float = 2.0,
+) -> None:
+    """Print what share of a training step plain matrix products of the same shapes would take.
+
+    Args:
+        threads: threads for torch; runs use one for each process.
+        precisions: auto is what runs use, bfloat16 where the machine multiplies it faster.
+        batches: sizes of the minibatch.
+        units: width of the hidden layers.
+        seconds: time for each model and size.
+    """
+    for precision in precisions:
+        for count in threads:
+            print_table(count, precision, batches, units, seconds)
+            print()
     for module in ("aae_utils", "aae_utils.reproduction"):
         print(f"import {module}: {import_seconds(module):.2f} s beyond torch")
     print(f"target: {IMPORT_TARGET} s for aae_utils")

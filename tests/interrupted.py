@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from small_models import SETTINGS, build
 
-from aae_utils.models import (
-    AdversarialAutoencoder,
-    Corruption,
-    DimensionalityReductionAutoencoder,
-    SemiSupervisedAutoencoder,
-)
-from aae_utils.priors import UNLABELLED, Gaussian, SwissRoll
+from aae_utils.data import UNLABELLED, ImageData
+from aae_utils.film import Film
+from aae_utils.networks import Corruption
+from aae_utils.priors import SwissRoll
+from aae_utils.recipes import ModelSettings
 from aae_utils.training import Rates, Trainer, TrainingSet, TrainingSettings
 
 EPOCHS, STEPS = 5, 6  # of the trainers made here
 ADAM = Rates(1e-3, 0.9, "adam")
+CORRUPTION = Corruption(0.3, 0.2)
+MODELS: dict[str, ModelSettings] = {
+    "one code, with a film": replace(
+        SETTINGS["adversarial, universal posterior"], prior=SwissRoll(), corruption=CORRUPTION
+    ),
+    "two codes, batch-normalized": replace(SETTINGS["semi-supervised"], batch_norm="autoencoder"),
+    "reduction": replace(SETTINGS["reduction"], corruption=CORRUPTION),
+}
+ONE_CODE = "one code, with a film"
 
 
 def toy_data(images: int = STEPS * 10 + 3, pixels: int = 20) -> TrainingSet:
@@ -29,30 +37,21 @@ def toy_data(images: int = STEPS * 10 + 3, pixels: int = 20) -> TrainingSet:
     return TrainingSet(x, y, x[y >= 0], y[y >= 0])
 
 
-def one_code() -> nn.Module:
-    return AdversarialAutoencoder(
-        SwissRoll(), 20, 12, posterior="universal", init_std=0.2, corruption=Corruption(0.3, 0.2)
-    )
-
-
-def two_codes() -> nn.Module:
-    return SemiSupervisedAutoencoder(Gaussian(3), 20, 12, init_std=0.2, batch_norm="autoencoder")
-
-
-def reduction() -> nn.Module:
-    return DimensionalityReductionAutoencoder(Gaussian(2), 20, 12, init_std=0.2)
-
-
-MODELS = {"one code": one_code, "two codes": two_codes, "reduction": reduction}
-
-
-def make_trainer(name: str = "one code", seed: int = 0) -> Trainer:
+def make_trainer(name: str = ONE_CODE, seed: int = 0) -> Trainer:
     """A trainer in which all that a checkpoint must carry matters: rates, momentum, averages, noise."""
-    torch.manual_seed(seed)
     settings = TrainingSettings(
-        EPOCHS, 10, ADAM, Rates(0.1, 0.5), Rates(0.1, 0.9), drops=(1, 3), averaging=0.9
+        EPOCHS,
+        10,
+        ADAM,
+        Rates(0.1, 0.5),
+        Rates(0.1, 0.9),
+        drops=(1, 3),
+        averaging=0.0 if "batch" in name else 0.9,
     )
-    return Trainer(MODELS[name](), toy_data(), settings, seed)
+    data = toy_data()
+    images = ImageData(data.x, torch.arange(len(data)) % 10, (4, 5))
+    film = Film(images, EPOCHS * STEPS) if "film" in name else None
+    return Trainer(build(MODELS[name], seed), data, settings, seed, film)
 
 
 def wait_in_epoch(trainer: Trainer, epoch: int, step: int) -> None:

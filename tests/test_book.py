@@ -1,147 +1,40 @@
-"""The book: every page has its place, the notebooks are whole, and no page asks another host."""
+"""The book's sources: every page has its place, the notebooks are whole, links and breaks are what they say.
+
+What a reader's browser makes of the built pages is tested in `test_pages.py`.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 import yaml
+from browser import HTML, book_pages, refuse
 
 ROOT = Path(__file__).resolve().parent.parent
-HTML = ROOT / "_build" / "html"
+sys.path.append(str(ROOT / "book" / "_ext"))
+from code_links import address, line_of  # noqa: E402
+from line_breaks import with_breaks, with_equations_kept, with_lines  # noqa: E402
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+# Characters of code that fit the column of a page on a laptop.
+CODE_WIDTH = 76
 
-# Attributes whose address a browser fetches by itself, unlike the href of a link to click on.
-LOADING_ATTRIBUTES = {"src", "srcset", "data", "poster", "background", "imagesrcset"}
-# Kinds of <link> that only say something about the page.
-SILENT_LINKS = {"canonical", "license", "author", "next", "prev", "search", "index", "alternate"}
-REMOTE = re.compile(r"^\s*(?:https?:|ftp:|wss?:)?//", re.IGNORECASE)
-REMOTE_IN_CSS = re.compile(r"(?:url\(\s*|@import\s+)['\"]?\s*((?:https?:)?//[^'\")\s]+)", re.IGNORECASE)
-REMOTE_IN_SCRIPT = re.compile(r"['\"`]((?:https?:)?//[\w-]+\.[^'\"`\s]+)['\"`]", re.IGNORECASE)
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-class RemoteLoads(HTMLParser):
-    """Collects every address in a page that makes a browser ask another host."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self._inside: str | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        self._inside = tag if tag in ("style", "script") else self._inside
-        for name in LOADING_ATTRIBUTES & values.keys():
-            parts = values[name].split(",") if "srcset" in name else [values[name]]
-            self._note(part for part in parts if REMOTE.match(part))
-        if tag == "link" and not set(values.get("rel", "").lower().split()) & SILENT_LINKS:
-            self._note([values["href"]] if REMOTE.match(values.get("href", "")) else [])
-        if tag in ("use", "image"):
-            places = [values.get("href", ""), values.get("xlink:href", "")]
-            self._note(place for place in places if REMOTE.match(place))
-        self._note(REMOTE_IN_CSS.findall(values.get("style", "")))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == self._inside:
-            self._inside = None
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "style":
-            self._note(REMOTE_IN_CSS.findall(data))
-        elif self._inside == "script":
-            self._note(REMOTE_IN_SCRIPT.findall(data))
-
-    def _note(self, addresses: Iterator[str] | list[str]) -> None:
-        self.found.extend(address.strip() for address in addresses)
+def code_cells(path: Path) -> list[Any]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def remote_loads(page: str) -> list[str]:
-    parser = RemoteLoads()
-    parser.feed(page)
-    parser.close()
-    return parser.found
-
-
-# ---------------------------------------------------------------------------- the check checks
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        '<script src="https://cdn.example.org/a.js"></script>',
-        '<script src="//cdn.example.org/a.js" async></script>',
-        '<link rel="stylesheet" href="https://example.org/a.css">',
-        '<link rel="preload" as="font" href="https://example.org/a.woff2">',
-        '<img alt="" src="http://example.org/a.png">',
-        '<img srcset="a.png 1x, https://example.org/b.png 2x">',
-        '<iframe src="https://example.org"></iframe>',
-        '<object data="https://example.org/a.svg"></object>',
-        '<svg><use xlink:href="https://example.org/a.svg#b"/></svg>',
-        '<p style="background: url(https://example.org/a.png)"></p>',
-        "<style>@import 'https://example.org/a.css';</style>",
-        '<style>p { background: url("//example.org/a.png") }</style>',
-        '<script>const PLACE = "https://example.org/lib/index.js"; load(PLACE)</script>',
-    ],
-)
-def test_a_page_that_loads_from_another_host_is_found(page: str) -> None:
-    assert len(remote_loads(f"<html><body>{page}</body></html>")) == 1
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        '<a href="https://arxiv.org/abs/1511.05644">the paper</a>',
-        '<link rel="canonical" href="https://example.org/book">',
-        '<script src="_static/a.js?v=1"></script>',
-        '<img src="data:image/png;base64,iVBORw0KGgo=">',
-        "<pre>url(https://example.org/a.png)</pre>",
-        "<script>// see https://example.org for more</script>",
-        "<style>p { background: url(../a.png) }</style>",
-    ],
-)
-def test_a_page_that_loads_nothing_from_another_host_passes(page: str) -> None:
-    assert remote_loads(f"<html><body>{page}</body></html>") == []
-
-
-# ------------------------------------------------------------------------------- what was built
-
-
-@pytest.fixture(scope="module")
-def html() -> Path:
-    if not (HTML / "index.html").is_file():
-        pytest.skip("The book is not built: run `make book` first.")
-    return HTML
-
-
-def test_built_pages_load_nothing_from_another_host(html: Path) -> None:
-    pages = sorted(html.rglob("*.html"))
-    assert len(pages) > 5
-    found = {str(page.relative_to(html)): remote_loads(page.read_text("utf-8")) for page in pages}
-    assert {page: addresses for page, addresses in found.items() if addresses} == {}
-
-
-def test_built_style_sheets_load_nothing_from_another_host(html: Path) -> None:
-    sheets = sorted((html / "_static").rglob("*.css"))
-    assert sheets
-    found = {sheet.name: REMOTE_IN_CSS.findall(sheet.read_text("utf-8")) for sheet in sheets}
-    assert {name: addresses for name, addresses in found.items() if addresses} == {}
-
-
-def test_built_book_carries_mathjax(html: Path) -> None:
-    assert (html / "_static/mathjax/tex-svg-full.js").stat().st_size > 2_000_000
-    assert (html / "_static/mathjax/LICENSE").is_file()
-    pages = [page.read_text("utf-8") for page in html.rglob("*.html")]
-    with_math = [page for page in pages if 'class="math notranslate' in page]
-    assert with_math
-    assert all("_static/mathjax/tex-svg-full.js" in page for page in with_math)
-
-
-# ----------------------------------------------------------------------------- what it is made of
+# --------------------------------------------------------------------------------------- contents
 
 
 def listed_files() -> list[str]:
@@ -172,36 +65,6 @@ def test_contents_keep_the_order_of_the_paper() -> None:
     assert listed_files()[-1] == "book/bibliography"
 
 
-def test_a_failing_notebook_fails_every_build() -> None:
-    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
-    assert config["sphinx"]["config"]["nb_execution_raise_on_error"] is True
-    assert config["execute"]["execute_notebooks"] == "cache"
-    assert not config["execute"].get("allow_errors", False)
-    assert config["execute"]["timeout"] > 0
-
-
-def test_warnings_are_errors_in_the_build() -> None:
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    (command,) = re.findall(r"^\t.*jupyter-book build.*$", makefile, re.MULTILINE)
-    assert {"-W", "--keep-going", "--all"} <= set(command.split())
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_has_stored_outputs_and_no_error_among_them(path: Path) -> None:
-    cells = nbformat.read(path, as_version=4).cells
-    code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
-    outputs = [output for cell in code for output in cell.outputs]
-    assert outputs, f"{path.name} was not executed: run it and save it"
-    assert [output.ename for output in outputs if output.output_type == "error"] == []
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_on_the_kernel_of_the_environment(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    assert notebook.metadata.kernelspec.name == "python3"
-
-
 def test_bibliography_has_the_sources_of_every_citation() -> None:
     keys = re.findall(r"^@\w+\{([^,\s]+),", (ROOT / "book/references.bib").read_text("utf-8"), re.MULTILINE)
     assert len(keys) == len(set(keys))
@@ -213,3 +76,148 @@ def test_bibliography_has_the_sources_of_every_citation() -> None:
         for key in group.split(",")
     }
     assert cited <= set(keys)
+
+
+# -------------------------------------------------------------------------------------- notebooks
+
+
+@each_notebook
+def test_notebook_has_stored_outputs_and_no_error_among_them(path: Path) -> None:
+    outputs = [output for cell in code_cells(path) for output in cell.outputs]
+    assert outputs, f"{path.name} was not executed: run it and save it"
+    assert [output.ename for output in outputs if output.output_type == "error"] == []
+
+
+@each_notebook
+def test_notebook_runs_on_the_kernel_of_the_environment(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+@each_notebook
+def test_code_of_a_notebook_fits_its_column(path: Path) -> None:
+    lines = [line for cell in code_cells(path) for line in cell.source.splitlines()]
+    assert [line for line in lines if len(line) > CODE_WIDTH] == []
+
+
+# ------------------------------------------------------------------------------ how the book is built
+
+
+def test_a_failing_notebook_fails_every_build() -> None:
+    assert CONFIG["sphinx"]["config"]["nb_execution_raise_on_error"] is True
+    assert CONFIG["execute"]["execute_notebooks"] == "cache"
+    assert not CONFIG["execute"].get("allow_errors", False)
+
+
+def test_warnings_are_errors_in_the_build() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (command,) = re.findall(r"^\t.*jupyter-book build.*$", makefile, re.MULTILINE)
+    assert {"-W", "--keep-going", "--all"} <= set(command.split())
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    """The built pages, by name."""
+    if not book_pages():
+        refuse("The book is not built: run `make book` first.")
+    return {page: (HTML / page).read_text("utf-8") for page in book_pages()}
+
+
+def test_no_page_loads_code_or_pictures_from_another_host(pages: dict[str, str]) -> None:
+    loads = re.compile(
+        r'<(?:script|img|iframe|source|link rel="(?:stylesheet|preload)")[^>]*="(?:https?:)?//[^"]*"'
+    )
+    scripts = re.compile(r"unpkg\.com|jsdelivr|cdnjs")  # where libraries of the web are fetched from
+    assert {
+        page: loads.findall(html) + scripts.findall(html) for page, html in pages.items()
+    } == dict.fromkeys(pages, [])
+
+
+def test_chapters_are_numbered_like_their_files(pages: dict[str, str]) -> None:
+    chapters = {page: html for page, html in pages.items() if page.startswith("notebooks/")}
+    assert len(chapters) == len(NOTEBOOKS)
+    for page, html in chapters.items():
+        (number,) = re.findall(r'<h1><span class="section-number">(\d+)\. </span>', html)
+        assert page.startswith(f"notebooks/{int(number):02d}_")
+
+
+def test_buttons_follow_from_the_one_address(pages: dict[str, str]) -> None:
+    repository = CONFIG["repository"]["url"]
+    name, branch = repository.removeprefix("https://github.com/"), CONFIG["repository"]["branch"]
+    for path in NOTEBOOKS:
+        html = pages[f"notebooks/{path.stem}.html"]
+        file = f"notebooks/{path.name}"
+        for link in (
+            f"https://colab.research.google.com/github/{name}/blob/{branch}/{file}",
+            f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/{file}",
+            f"{repository}/edit/{branch}/{file}",
+        ):
+            assert f'href="{link}"' in html
+
+
+# ------------------------------------------------------------------------ the extensions of the book
+
+
+CODE = """import re
+
+LIMIT: float = 0.5
+TABLE = {}
+
+class Trainer:
+    def step(self): ...
+
+def train(trainer): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("LIMIT", 3), ("TABLE", 4), ("Trainer", 6), ("Trainer.step", 7), ("train", 9), ("tr", None)],
+)
+def test_a_definition_is_found_by_its_name(name: str, line: int | None) -> None:
+    assert line_of(name, CODE) == line
+
+
+def test_a_link_to_code_leads_to_file_folder_and_line(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/loop.py").write_text(CODE)
+    place = tmp_path, "https://example.org/me/book/", "main"
+    assert address("package", *place) == "https://example.org/me/book/tree/main/package"
+    assert address("package/loop.py", *place) == "https://example.org/me/book/blob/main/package/loop.py"
+    assert address("package/loop.py::Trainer", *place).endswith("/blob/main/package/loop.py#L6")
+
+
+@pytest.mark.parametrize("target", ["package/loop.py", "loop.py::Learner"])
+def test_a_link_to_code_that_does_not_exist_is_refused(tmp_path: Path, target: str) -> None:
+    (tmp_path / "loop.py").write_text(CODE)
+    with pytest.raises(ValueError, match=re.escape(target.partition("::")[0])):
+        address(target, tmp_path, "https://example.org/me/book", "main")
+
+
+@pytest.mark.parametrize(
+    ("html", "marked"),
+    [
+        ('<span class="pre">a_b.c/d</span>', '<span class="pre">a_<wbr>b.<wbr>c/<wbr>d</span>'),
+        ('<span class="pre">--seed</span>', '<span class="pre">--seed</span>'),
+        ('<span class="pre">0.25</span>', '<span class="pre">0.25</span>'),
+        ("<td>label_loss</td>", "<td>label_<wbr>loss</td>"),
+        ("<p>label_loss</p>", "<p>label_loss</p>"),
+        ('<a href="a_b.html">c_d</a>', '<a href="a_b.html">c_d</a>'),
+    ],
+)
+def test_long_names_may_break_where_it_does_no_harm(html: str, marked: str) -> None:
+    assert with_breaks(html) == marked
+
+
+def test_an_equation_keeps_its_comma() -> None:
+    equation = r'<span class="math notranslate nohighlight">\(q(z)\)</span>'
+    assert with_equations_kept(f"{equation}, and") == f'<span class="aae-together">{equation},</span> and'
+    assert with_equations_kept(f"{equation} and") == f"{equation} and"
+
+
+def test_a_line_of_code_knows_its_indentation_and_keeps_its_text() -> None:
+    html = '<div class="highlight"><pre><span></span>if x:\n    <b>y</b>\n\n</pre></div>'
+    marked = with_lines(html)
+    assert re.findall(r"--indent: (\d+)", marked) == ["0", "4", "0"]
+    assert re.sub("<[^>]*>", "", marked) == re.sub("<[^>]*>", "", html)

@@ -78,6 +78,13 @@ def test_limits_hold_every_code_and_a_given_limit_counts_those_outside():
     assert [text.get_text() for text in narrow.texts] == ["2 outside"]
 
 
+def test_round_things_are_drawn_round():
+    (axes,) = figures.codes(np.ones((3, 2))).axes
+    assert axes.get_aspect() == 1
+    (grid,) = figures.image_grid(np.zeros((2, 3, 784))).axes
+    assert grid.get_aspect() == 1
+
+
 def test_codes_that_all_lie_at_the_origin_still_have_a_scale():
     (axes,) = figures.codes(np.zeros((3, 2))).axes
     assert axes.get_xlim() == (-1, 1)
@@ -261,7 +268,7 @@ def test_heads_are_marked_with_their_digit():
     assert axes.get_xlim() == pytest.approx((-31.5, 31.5))
 
 
-# --- losses and comparison -------------------------------------------------------------------
+# --- losses, comparison and confusion ----------------------------------------------------------
 
 
 def history() -> pd.DataFrame:
@@ -269,58 +276,89 @@ def history() -> pd.DataFrame:
         {
             "epoch": [1, 2, 3],
             "reconstruction": [30.0, 20.0, 15.0],
-            "style_discriminator": [0.3, 0.6, 0.69],
+            "style_discriminator": [0.6, 1.2, 1.38],
+            "style_generator": [0.9, 0.8, 0.7],
             "classification": [2.0, 0.1, 0.01],
             "validation_error": [NAN, 4.0, 3.0],
+            "validation_reconstruction_error": [0.05, 0.04, 0.03],
             "seconds": [1.0, 1.0, 1.0],
             "images_per_second": [900.0, 1000.0, 5000.0],
         }
     )
 
 
-def test_losses_have_a_panel_each():
+def test_losses_have_a_panel_each_and_percent_only_where_it_is_percent():
     figure = figures.losses(history())
     assert [axes.get_title() for axes in figure.axes] == [
         "reconstruction",
         "style discriminator",
+        "style generator",
         "classification",
         "validation error (%)",
+        "validation reconstruction error",
     ]
-    assert figure.axes[3].lines[0].get_xydata().tolist() == [[2, 4], [3, 3]]
+    assert figure.axes[4].lines[0].get_xydata().tolist() == [[2, 4], [3, 3]]
     assert "1,000 images per second" in figure.get_supxlabel()
 
 
-def test_only_adversarial_losses_have_the_line_at_ln_2():
-    for axes in figures.losses(history()).axes:
-        levels = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"]
-        adversarial = axes.get_title() == "style discriminator"
-        assert levels == ([pytest.approx(0.693147, abs=1e-6)] if adversarial else [])
-        assert len(axes.patches) == adversarial
+def test_players_have_a_line_where_they_cannot_tell():
+    levels = {
+        axes.get_title(): [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+        for axes in figures.losses(history()).axes
+    }
+    assert levels.pop("style discriminator") == [pytest.approx(2 * math.log(2))]
+    assert levels.pop("style generator") == [pytest.approx(math.log(2))]
+    assert not any(levels.values())
+
+
+def test_several_seeds_give_their_mean_and_a_band_between_the_extremes():
+    worse = history()
+    worse["reconstruction"] += 4
+    (axes,) = figures.losses([history(), worse], columns=["reconstruction"]).axes
+    assert axes.lines[0].get_ydata().tolist() == [32, 22, 17]
+    (band,) = axes.collections
+    assert {tuple(corner) for corner in band.get_paths()[0].vertices} >= {(1, 30), (1, 34), (3, 15), (3, 19)}
 
 
 def test_a_loss_that_falls_by_orders_of_magnitude_has_a_logarithmic_axis():
-    scales = [axes.get_yscale() for axes in figures.losses(history()).axes]
-    assert scales == ["linear", "linear", "log", "linear"]
+    scales = {axes.get_title(): axes.get_yscale() for axes in figures.losses(history()).axes}
+    assert {title for title, scale in scales.items() if scale == "log"} == {"classification"}
 
 
-def test_losses_draw_the_columns_asked_for():
-    figure = figures.losses(history(), columns=["classification"])
-    assert [axes.get_title() for axes in figure.axes] == ["classification"]
-
-
-def test_comparison_draws_values_with_error_bars_and_leaves_out_missing_ones():
+def test_comparison_draws_a_point_for_each_seed_and_leaves_out_missing_values():
     rows = [
-        {"name": "first", "paper": 1.9, "paper_std": 0.1, "ours": 2.4, "ours_std": 0.3},
+        {"name": "first", "paper": 1.9, "paper_std": 0.1, "ours": [2.1, 2.7]},
         {"name": "second", "paper": 4.0, "ours": None},
+        {"name": "third", "paper": None, "ours": 5.0, "ours_std": 0.5},
     ]
     (axes,) = figures.comparison(rows).axes
-    assert tick_labels(axes.yaxis) == ["first", "second"]
+    assert tick_labels(axes.yaxis) == ["first", "second", "third"]
+    points = {tuple(place) for c in axes.collections for place in np.round(c.get_offsets(), 6)}
+    assert points >= {(2.1, 0), (2.7, 0), (5.0, 2)} and not {1.0} & {height for _, height in points}
     bars = {container.get_label(): container for container in axes.containers}
-    paper, ours = (bars[who].lines[0].get_xdata() for who in ("paper", "ours"))
-    assert list(paper) == [1.9, 4.0]
-    assert ours[0] == 2.4 and math.isnan(ours[1])
-    (segments,) = bars["ours"].lines[2]
-    assert segments.get_segments()[0][:, 0] == pytest.approx([2.1, 2.7])
+    marks = bars["paper"].lines[0].get_xydata()
+    assert marks[:2].tolist() == [[1.9, 0], [4.0, 1]] and math.isnan(marks[2, 0])
+    (segments,) = bars["paper"].lines[2]
+    assert segments.get_segments()[0][:, 0] == pytest.approx([1.8, 2.0])
+
+
+def test_confusion_gives_the_share_of_each_digit():
+    answers, labels = [0, 0, 2, 1], [0, 0, 0, 1]
+    axes = figures.confusion(answers, labels, what="cluster").axes[0]
+    shares = np.asarray(axes.collections[0].get_array()).reshape(3, 2)
+    assert shares == pytest.approx(np.array([[2 / 3, 0], [0, 1], [1 / 3, 0]]))
+    assert [text.get_text() for text in axes.texts] == ["67", "", "", "100", "33", ""]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("digit", "cluster")
+
+
+def test_densities_of_every_coordinate_lie_over_those_of_the_prior():
+    random = np.random.default_rng(0)
+    points, samples = random.normal(3, 1, (400, 3)), random.normal(0, 1, (400, 3))
+    figure = figures.code_densities(points, torch.tensor(samples))
+    assert [axes.get_xlabel() for axes in figure.axes] == [f"coordinate {n}" for n in (1, 2, 3)]
+    for axes in figure.axes:
+        x, density = axes.lines[0].get_xydata().T
+        assert x[density.argmax()] == pytest.approx(3, abs=0.5)
 
 
 # --- style -----------------------------------------------------------------------------------
@@ -429,7 +467,12 @@ def test_use_style_makes_sharp_pictures_and_can_be_repeated():
         (lambda: figures.losses(pd.DataFrame({"loss": [1.0]})), "no column 'epoch'"),
         (lambda: figures.losses(pd.DataFrame({"epoch": [1]})), "no column of a loss"),
         (lambda: figures.losses(history(), columns=["kl"]), "no column kl"),
+        (lambda: figures.losses([]), "no history"),
         (lambda: figures.comparison([{"name": "a", "paper": 1.0}]), "missing: ours"),
+        (lambda: figures.confusion([1, 2], [1]), r"shapes \(2,\) and \(1,\)"),
+        (lambda: figures.confusion([-1], [1]), "whole numbers from 0"),
+        (lambda: figures.confusion([0, 3], [0, 1], answer_names=["a"]), "4 answers need as many"),
+        (lambda: figures.code_densities(np.ones((5, 2)), np.ones((5, 3))), "of the same dim"),
     ],
 )
 def test_a_wrong_input_is_refused_in_one_sentence(draw, says):

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from dataclasses import replace
 from multiprocessing import resource_tracker
@@ -20,13 +20,14 @@ import pytest
 import torch
 
 from aae_utils import reproduction, scheduling
-from aae_utils.recipes import Recipe, get_recipe, shrink
-from aae_utils.runs import WEIGHTS, RunError
-from aae_utils.scheduling import Job, run_here, run_job, run_on_cluster
-from aae_utils.training import CHECKPOINT
+from aae_utils.checkpoints import CHECKPOINT
+from aae_utils.recipes import Recipe, Start, shrink
+from aae_utils.runs import WEIGHTS, RunError, load_run
+from aae_utils.scheduling import Job, in_one_line, run_here, run_job, run_on_cluster, stages
+from aae_utils.variants import get_recipe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-LONG = 120  # epochs: about a second, so that a process can be killed in the middle
+LONG = 60  # epochs: about a second, so that a process can be killed in the middle
 
 
 def job(root: Path, seed: int = 0, epochs: int = 1, **training: int) -> Job:
@@ -79,8 +80,7 @@ def test_a_job_is_trained_and_then_found(mnist_files, tmp_path):
     first, second = (run_job(job(tmp_path)) for _ in range(2))
     assert (first.status, second.status) == ("trained", "there already")
     assert first.results == second.results == {"error": first.results["error"]}
-    stored = json.loads((job(tmp_path).folder / "run.json").read_text())
-    assert stored["environment"]["threads"] == 1
+    assert [part.threads for part in load_run(job(tmp_path).folder).parts] == [1]
 
 
 def test_a_failed_job_is_an_outcome(mnist_files, tmp_path, monkeypatch):
@@ -95,18 +95,39 @@ def test_a_failed_job_is_an_outcome(mnist_files, tmp_path, monkeypatch):
     assert run_job(job(tmp_path)).message == "KeyError: 'z'"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_one_sentence(error):
+    assert in_one_line(error).startswith("There is not enough memory: lower batch_size or units")
+    assert in_one_line(RuntimeError("else")) == "RuntimeError: else"
+
+
+def test_a_run_that_starts_from_another_comes_after_it(tmp_path):
+    first, second = job(tmp_path, 0), job(tmp_path, 1)
+    later = replace(first, recipe=replace(first.recipe, name="later", start=Start("baseline-100")))
+    assert stages([later, first, second]) == [[first, second], [later]]
+    assert stages([later]) == [[later]]
+    assert stages([]) == []
+
+
 def test_a_run_that_another_process_trains_is_refused_or_waited_for(mnist_files, tmp_path, monkeypatch):
     """A worker may be believed dead and live on: its run is then given out twice, but trained once."""
     recipe: Recipe = job(tmp_path).recipe
-    train, began, goes_on, trained = reproduction._train, threading.Event(), threading.Event(), []
+    fit, began, goes_on, trained = reproduction._fit, threading.Event(), threading.Event(), []
 
-    def slow(*arguments, **options):
+    def slow(*arguments):
         began.set()
         assert goes_on.wait(60)
         trained.append(1)
-        return train(*arguments, **options)
+        return fit(*arguments)
 
-    monkeypatch.setattr(reproduction, "_train", slow)
+    monkeypatch.setattr(reproduction, "_fit", slow)
     runs: list = []
 
     def make() -> None:
@@ -291,17 +312,45 @@ def test_a_killed_worker_loses_no_run_and_none_is_trained_twice(start, tmp_path)
     assert (direct.folder / WEIGHTS).read_bytes() == (taken_over.folder / WEIGHTS).read_bytes()
 
 
-def test_workers_with_several_threads_and_absent_schedulers_are_refused(monkeypatch):
-    class Crowded:
-        def nthreads(self) -> dict[str, int]:
-            return {"tcp://10.0.0.1:1": 1, "tcp://10.0.0.2:1": 4}
+class Client:
+    """In place of Dask's: two workers, one of them with several threads."""
 
+    def wait_for_workers(self, count: int, timeout: float) -> None:
+        pass
+
+    def nthreads(self) -> dict[str, int]:
+        return {"tcp://10.0.0.1:1": 1, "tcp://10.0.0.2:1": 4}
+
+
+class Idle(Client):
+    """A scheduler that nobody works for."""
+
+    def wait_for_workers(self, count: int, timeout: float) -> None:
+        raise TimeoutError
+
+
+def test_absent_workers_and_crowded_ones_are_refused():
     with pytest.raises(ValueError, match=r"10\.0\.0\.2:1 has several threads"):
-        scheduling._require_single_threads(Crowded())
+        scheduling._require_workers(Client(), "tcp://10.0.0.3:1")
+    with pytest.raises(ValueError, match="10.0.0.3:1 has no workers: start some with `dask worker tcp"):
+        scheduling._require_workers(Idle(), "tcp://10.0.0.3:1")
+
+
+def test_an_absent_scheduler_is_refused(monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(scheduling, "CONNECT_SECONDS", 0.5)
     with pytest.raises(ValueError, match=r"No Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
         list(run_on_cluster([], "tcp://127.0.0.1:1"))
+
+
+def test_a_scheduler_that_is_gone_is_one_sentence(tmp_path):
+    class Lost:
+        def result(self) -> scheduling.Outcome:
+            raise CancelledError("scheduler-connection-lost")
+
+    outcome = scheduling._gathered(Lost(), job(tmp_path))
+    assert outcome.status == "failed"
+    assert outcome.message.startswith("The Dask scheduler is gone: start it again")
 
 
 def test_a_run_that_only_the_worker_sees_counts_as_failed(tmp_path):

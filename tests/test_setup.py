@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -33,6 +34,7 @@ DEPENDENCIES = requirements(PROJECT["dependencies"])
 EXTRAS = {name: requirements(lines) for name, lines in PROJECT["optional-dependencies"].items()}
 DECLARED = [*DEPENDENCIES, *(one for extra in EXTRAS.values() for one in extra)]
 LOCK = requirements(read("requirements.lock").splitlines())
+OWNERS = packages_distributions()
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", read("Makefile"), re.MULTILINE))
 
 
@@ -90,30 +92,68 @@ def test_jupyter_book_is_pinned_on_both_ends() -> None:
     assert not book.specifier.contains("2.1.7")
 
 
-@pytest.mark.parametrize("extra", ["book", "lab", "test", "cluster", "tensorboard", "dev"])
-def test_extra_exists(extra: str) -> None:
-    assert EXTRAS[extra]
-
-
 def test_package_imports_only_what_it_declares() -> None:
     declared = {canonicalize_name(one.name) for one in DECLARED}
     # dask[distributed] installs both
     declared.add("distributed")
-    installed = packages_distributions()
-    for path in sorted((ROOT / "aae_utils").glob("*.py")):
-        for module in imported_modules(path) - set(sys.stdlib_module_names) - {"aae_utils"}:
-            owners = {canonicalize_name(owner) for owner in installed.get(module, [module])}
+    for path in sorted((ROOT / "aae_utils").rglob("*.py")):
+        for module in (
+            imported_modules(path.read_text("utf-8")) - set(sys.stdlib_module_names) - {"aae_utils"}
+        ):
+            owners = {canonicalize_name(owner) for owner in OWNERS.get(module, [module])}
             assert owners & declared, f"{path.name} imports {module}: add it to pyproject.toml"
 
 
-def imported_modules(path: Path) -> set[str]:
+def imported_modules(code: str) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.split(".")[0])
     return names
+
+
+# Used without being imported: a file, and the words by which it is used there.
+USED_OTHERWISE = {
+    "tabulate": ("aae_utils/cli.py", "to_markdown("),
+    "jupyter-book": ("Makefile", "jupyter-book build"),
+    "jupyter": ("Makefile", "jupyter lab"),
+    "nbval": ("Makefile", "--nbval-lax"),
+    "mypy": ("Makefile", "/mypy"),
+    "ruff": ("Makefile", "/ruff check"),
+    "pre-commit": ("Makefile", "/pre-commit install"),
+    "uv": ("Makefile", "/uv pip compile"),
+}
+
+
+@pytest.mark.parametrize("declared", DECLARED, ids=str)
+def test_every_dependency_is_used(declared: Requirement) -> None:
+    if declared.name in USED_OTHERWISE:
+        path, words = USED_OTHERWISE[declared.name]
+        assert words in read(path), f"{path} does not use {declared.name} any more: take it out"
+        return
+    names = {canonicalize_name(name) for name in (declared.name, *declared.extras)}
+    modules = {module for module, owners in OWNERS.items() if names & set(map(canonicalize_name, owners))}
+    assert modules & IMPORTED, f"nothing imports {declared.name}: take it out of pyproject.toml"
+
+
+def all_imported_modules() -> set[str]:
+    """What any Python file or notebook of the project imports."""
+    folders = [ROOT / name for name in ("aae_utils", "book", "benchmarks", "tests")]
+    codes = [path.read_text("utf-8") for folder in folders for path in folder.rglob("*.py")]
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        codes += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return {module for code in codes for module in imported_modules(without_magics(code))}
+
+
+def without_magics(code: str) -> str:
+    """The code of a notebook's cell without lines for IPython alone."""
+    return re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)
+
+
+IMPORTED = all_imported_modules()
 
 
 # --------------------------------------------------------------------- the other ways to install
@@ -142,11 +182,6 @@ def test_version_is_the_same_everywhere() -> None:
 
 
 # ------------------------------------------------------------------------- commands and documents
-
-
-def test_readme_has_the_two_commands() -> None:
-    commands = re.findall(r"^\s*(?:\$ )?make ([a-z-]+)", read("README.md"), re.MULTILINE)
-    assert {"book", "test"} <= set(commands)
 
 
 def test_documents_name_only_targets_that_exist() -> None:

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from aae_utils.recipes import ModelSettings, build_model
+from aae_utils.networks import Corruption
+from aae_utils.priors import Gaussian
+from aae_utils.recipes import ModelSettings
 from aae_utils.training import Trainer, TrainingSet, TrainingSettings
+from aae_utils.variants.adversarial import AdversarialSettings
+from aae_utils.variants.clustering import ClusteringSettings
+from aae_utils.variants.semi_supervised import BaselineSettings, SemiSupervisedSettings
+from aae_utils.variants.variational import VariationalSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -26,9 +32,8 @@ def benchmark():
     del sys.modules["training_step"]
 
 
-def products_of(benchmark, variant: str, **settings: object) -> list:
-    sizes = {"units": U, "discriminator_units": U, "code_dim": Z}
-    model = build_model(ModelSettings(variant, **{**sizes, **settings}), D)
+def products_of(benchmark, settings: ModelSettings) -> list:
+    model = benchmark.sized(settings, U).build(D)
     x, y = torch.rand(B, D), torch.arange(B)
     trainer = Trainer(model, TrainingSet(x, y, x, y), TrainingSettings(1, B))
     return benchmark.needed_products(model, next(trainer.batches()))
@@ -44,16 +49,17 @@ ENCODER, DECODER, DISCRIMINATOR = D * U + U * U + U * Z, Z * U + U * U + U * D, 
 def test_products_of_the_adversarial_autoencoder_by_hand(benchmark):
     # forward, weight gradients, and input gradients of all but the encoder's first layer
     reconstruction = B * (2 * (ENCODER + DECODER) + (ENCODER - D * U) + DECODER)
-    # codes without gradients; twice as many rows; no gradient of the codes
-    discriminator = B * ENCODER + 2 * B * (2 * DISCRIMINATOR + DISCRIMINATOR - Z * U)
-    # the discriminator only passes gradients on
+    # twice as many rows; no gradient of the codes
+    discriminator = 2 * B * (2 * DISCRIMINATOR + DISCRIMINATOR - Z * U)
+    # one pass through the encoder for both updates; the discriminator only passes gradients on
     generator = B * (2 * ENCODER + (ENCODER - D * U) + 2 * DISCRIMINATOR)
-    assert macs(products_of(benchmark, "aae")) == reconstruction + discriminator + generator
+    products = products_of(benchmark, AdversarialSettings(Gaussian(Z)))
+    assert macs(products) == reconstruction + discriminator + generator
 
 
 def test_the_classification_phase_needs_no_style(benchmark):
-    with_labels = products_of(benchmark, "semi-supervised", input_noise=0.3)
-    without = products_of(benchmark, "semi-supervised", supervised=False)
+    with_labels = products_of(benchmark, SemiSupervisedSettings(Gaussian(Z), corruption=Corruption(0.3)))
+    without = products_of(benchmark, ClusteringSettings(Gaussian(Z), classes=K, batch_norm="none"))
     hidden, label = D * U + U * U, U * K
     expected = B * (2 * (hidden + label) + U * U + label)
     assert macs(with_labels) - macs(without) == expected
@@ -61,30 +67,37 @@ def test_the_classification_phase_needs_no_style(benchmark):
 
 def test_products_of_a_classifier_by_hand(benchmark):
     layers = [(D, U), (U, U), (U, K)]
-    products = products_of(benchmark, "classifier")
+    products = products_of(benchmark, BaselineSettings())
     assert macs(products) == B * (2 * sum(n * m for n, m in layers) + U * U + U * K)
     assert {product.rows for product in products} == {B}
     kinds = [product.kind for product in products if product.layer == "encoder.hidden.0"]
     assert kinds == ["forward", "weight gradient"]
 
 
-def test_plain_products_compute_what_they_count(benchmark, monkeypatch):
-    products = products_of(benchmark, "aae")
-    seen: list[int] = []
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_plain_products_compute_what_they_count(precision, benchmark, monkeypatch):
+    products = products_of(benchmark, AdversarialSettings(Gaussian(Z)))
+    seen: list[tuple[int, torch.dtype]] = []
     multiply = torch.mm
 
     def counted(left, right, out):
-        seen.append(2 * left.shape[0] * left.shape[1] * right.shape[1])
+        seen.append((2 * left.shape[0] * left.shape[1] * right.shape[1], out.dtype))
         assert out.shape == (left.shape[0], right.shape[1])
         return multiply(left, right, out=out)
 
     monkeypatch.setattr(torch, "mm", counted)
-    benchmark.plain_products(products)()
-    assert seen == [product.flops for product in products]
+    benchmark.plain_products(products, precision)()
+    dtype = getattr(torch, precision)
+    # codes have Z units and logits one
+    narrow = [min(product.inputs, product.outputs) in (Z, 1) for product in products]
+    assert seen == [
+        (product.flops, torch.float32 if code else dtype)
+        for product, code in zip(products, narrow, strict=True)
+    ]
 
 
 def test_a_measurement_takes_turns(benchmark):
-    timing, flops = benchmark.measure(ModelSettings("vae", units=8, discriminator_units=8), 64, 0.0)
+    timing, flops = benchmark.measure(VariationalSettings(units=8), 64, 0.0, "bfloat16")
     assert len(timing.steps) == len(timing.plain) == 3
     assert all(0 < fraction < 1.5 for fraction in timing.fractions)
     assert flops > 0

@@ -1,7 +1,10 @@
 """Log-likelihood of test images under a Gaussian Parzen window of samples (section 3, Table 1).
 
 The sum over the samples is exact to 1e-6 nats. In 784 dimensions almost every sample is too far from a
-test image to count, and a cheap bound tells which; `benchmarks/parzen.py` times it beside the plain sum.
+test image to count, and a cheap bound tells which. For 10,000 test images of MNIST one core took 2.5 s
+with the first 10,000 samples and 1.2 to 1.6 s with each further 10,000; a plain sum over all pairs in
+float64 took 8 s with each. So ten million samples need a quarter of an hour on two cores in place of
+more than an hour. `benchmarks/parzen.py` times both.
 """
 
 from __future__ import annotations

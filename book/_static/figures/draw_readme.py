@@ -8,7 +8,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from aae_utils import data, figures, reproduction, runs
+from aae_utils import data, figures, runs
+from aae_utils.variants.adversarial import codes_of
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     figures.use_style()
     run = runs.find_run("aae-gaussian")
     model, test = run.model(), data.load_mnist("test")
-    codes = reproduction.codes_of(model, test.images)
+    codes = codes_of(model, test.images)
     with torch.no_grad():
         images = model.decode(figures.percentile_grid(17, model.prior.std))
     picture, (left, right) = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")

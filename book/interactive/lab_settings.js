@@ -1,0 +1,136 @@
+// The lab's switches and rates, and the experiments that set them.
+
+import { DEFAULTS } from "./training.js";
+import { element, slider, toggle } from "./ui.js";
+
+/** @typedef {typeof DEFAULTS} Settings */
+
+/**
+ * What a reader may try with one click: what is changed in DEFAULTS, what to notice, and where to read on.
+ * @type {{ label: string, change: Partial<Settings>, notice: string, page: string, title: string }[]}
+ */
+export const EXPERIMENTS = [
+  {
+    label: "Healthy game",
+    change: {},
+    notice:
+      "The cloud of codes takes the shape of the prior within seconds, and then the digits find their places in it." +
+      " The distance falls to about the dashed line, which is as near as samples of the prior itself come.",
+    page: "../notebooks/01_adversarial_autoencoder.html",
+    title: "Chapter 1",
+  },
+  {
+    label: "No adversary",
+    change: { adversary: false },
+    notice:
+      "A plain autoencoder. The codes go where they like, far over the edge, and the places between them decode to" +
+      " nothing. Both losses of the game lie still near their dashed lines, although nothing has been won.",
+    page: "what_goes_wrong.html#wrong-nothing",
+    title: "The losses sit at ln 2 and nothing happened",
+  },
+  {
+    label: "No reconstruction",
+    change: { reconstruction: false },
+    notice:
+      "The codes match the prior, and mean nothing: every place decodes to the same grey, and the digits lie in no" +
+      " order. The error stays above that of the mean image.",
+    page: "what_goes_wrong.html#wrong-dead",
+    title: "The reconstruction loss hardly falls",
+  },
+  {
+    label: "Too much reconstruction",
+    change: { reconstructionRate: 0.01, generatorRate: 0.0002 },
+    notice:
+      "The picture is sharp, but the discriminator wins a little all the time: its loss stays below 2 ln 2, and the" +
+      " codes keep bulges and holes that the prior does not have.",
+    page: "what_goes_wrong.html#wrong-balance",
+    title: "The reconstruction outvotes the discriminator",
+  },
+  {
+    label: "Batch normalization in D",
+    change: { batchNorm: true },
+    notice:
+      "Samples and codes are normalized each by themselves, so the discriminator cannot see where the cloud lies nor" +
+      " how wide it is. The losses look fine. The distance does not.",
+    page: "what_goes_wrong.html#wrong-batch-norm",
+    title: "Batch normalization in the discriminator",
+  },
+  {
+    label: "Sleeping discriminator",
+    change: { discriminatorRate: 0.00001 },
+    notice:
+      "The discriminator hardly learns, so the encoder climbs a hill that no longer says where the prior lies, and the" +
+      " codes run away together.",
+    page: "what_goes_wrong.html#wrong-asleep",
+    title: "The discriminator does not wake up",
+  },
+  {
+    label: "Hasty encoder",
+    change: { generatorRate: 0.02 },
+    notice:
+      "The encoder runs to wherever the discriminator points, the discriminator follows, and they chase each other in" +
+      " circles. At most moments the losses look healthy.",
+    page: "what_goes_wrong.html#wrong-off-centre",
+    title: "Healthy losses, but q(z) is off-centre",
+  },
+];
+
+/**
+ * The switches and sliders. `set` moves them to other settings without calling `change`.
+ * @param {(settings: Settings) => void} change
+ * @returns {{ node: HTMLElement, set: (settings: Settings) => void }}
+ */
+export function settingsPanel(change) {
+  let settings = { ...DEFAULTS };
+  const tell = () => change({ ...settings });
+  const switches = [
+    switchOf("Reconstruction", "reconstruction"),
+    switchOf("Adversary", "adversary"),
+    switchOf("Batch norm in D", "batchNorm"),
+  ];
+  const rates = [
+    rateOf("Reconstruction", "reconstructionRate"),
+    rateOf("Discriminator", "discriminatorRate"),
+    rateOf("Encoder in the game", "generatorRate"),
+  ];
+
+  /** @param {string} label @param {"reconstruction" | "adversary" | "batchNorm"} name */
+  function switchOf(label, name) {
+    const made = toggle(label, settings[name], (on) => {
+      settings[name] = on;
+      tell();
+    });
+    return { node: made, show: () => made.setAttribute("aria-pressed", String(settings[name])) };
+  }
+
+  /** @param {string} label @param {"reconstructionRate" | "discriminatorRate" | "generatorRate"} name */
+  function rateOf(label, name) {
+    const { row, set } = slider({
+      label,
+      min: -5,
+      max: -1,
+      step: 0.1,
+      value: Math.log10(settings[name]),
+      format: (exponent) => String(Number((10 ** exponent).toPrecision(1))),
+      change(exponent) {
+        settings[name] = 10 ** exponent;
+        tell();
+      },
+    });
+    return { node: row, show: () => set(Math.log10(settings[name])) };
+  }
+
+  const node = element(
+    "div",
+    { role: "group", "aria-label": "Switches and learning rates" },
+    element("div", { class: "touch-bar" }, ...switches.map(({ node }) => node)),
+    ...rates.map(({ node }) => node),
+  );
+  return {
+    node,
+    set(wanted) {
+      settings = { ...wanted };
+      for (const { show } of [...switches, ...rates]) show();
+    },
+  };
+}

@@ -1,0 +1,424 @@
+"""What the book includes from the runs: tables in Markdown, sentences with digits, and pictures.
+
+`aae report` calls `write_tables`. Nothing here is needed to train or to measure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aae_utils.metrics.table import metric_of
+from aae_utils.paper import PAPER
+from aae_utils.recipes import SETTINGS, Recipe
+from aae_utils.report import (
+    NO_NUMBER,
+    Comparison,
+    RunGroups,
+    comparisons,
+    counted_runs,
+    deviations,
+    expected_time,
+    machine_of,
+    mean_and_spread,
+    paper_numbers,
+    place_of,
+    results_in_words,
+    values_of,
+)
+from aae_utils.runs import Run
+from aae_utils.variants import VARIANTS, get_recipe, recipe_names
+
+
+@dataclass(frozen=True)
+class Group:
+    """Experiments that stand in one table: all that reproduce a table or figure of the paper."""
+
+    file: str
+    start: str
+    """How `Recipe.reproduces` begins; empty for all that is left."""
+    metrics: tuple[str, ...]
+    """The columns, where any of its runs has measured them."""
+
+
+GROUPS = (
+    Group("table_1", "Table 1", ("log_likelihood", "log_likelihood_10m", "standard_error", "sigma")),
+    Group("table_2", "Table 2", ("error", "requested_digit_read")),
+    Group(
+        "table_3",
+        "Table 3",
+        ("error", "majority_vote_error", "nmi", "empty_clusters", "returned_to_cluster"),
+    ),
+    Group("figure_11", "Figure 11", ("error", "majority_vote_error", "nmi", "empty_clusters")),
+    Group(
+        "figures",
+        "",
+        (
+            "sliced_wasserstein",
+            "reconstruction_error",
+            "region_share",
+            "style_linear_probe_error",
+            "style_mlp_probe_error",
+            "requested_digit_read",
+        ),
+    ),
+)
+HEADS = {
+    "error": "error %",
+    "majority_vote_error": "majority %",
+    "nmi": "NMI",
+    "empty_clusters": "empty",
+    "returned_to_cluster": "return %",
+    "log_likelihood": "10K",
+    "log_likelihood_10m": "10M",
+    "standard_error": "standard error",
+    "sigma": "sigma",
+    "sliced_wasserstein": "distance",
+    "reconstruction_error": "reconstruction",
+    "region_share": "region %",
+    "style_linear_probe_error": "linear probe %",
+    "style_mlp_probe_error": "network probe %",
+    "requested_digit_read": "digit read %",
+}
+MOMENTS = (1, 3, 10, 30)
+"""Epochs at which the table of progress looks."""
+
+
+def write_tables(root: Path | str | None, folder: Path) -> tuple[list[Path], list[str]]:
+    """Write all that the book includes into `folder`, from the runs below `root`.
+
+    Returns the files, and one sentence for each folder below `root` that does not count. Files that would
+    not change are left alone, and what an earlier call wrote and no page needs is removed. ValueError where
+    `root` does not exist.
+    """
+    runs, problems = counted_runs(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    glance = _draw_comparison(runs, folder)
+    curves = _draw_losses(runs, folder)
+    texts = {
+        **{group.file: _group_text(group, runs) for group in GROUPS},
+        **{f"paper_{group.file}": _paper_text(group.start) for group in GROUPS if group.start},
+        "glance": _glance_text(list(comparisons(runs)), glance),
+        "progress": _progress_text(runs),
+        "missing": _missing_text(runs),
+        "runs": _markdown(_all_runs(runs), "There is no run yet."),
+        **{f"losses_{variant}": _losses_text(variant, curves) for variant in VARIANTS},
+    }
+    files = [*glance, *curves, *(_write(folder / f"{name}.md", text) for name, text in texts.items())]
+    for path in {*folder.glob("*.svg"), *folder.glob("*.md")} - set(files):
+        path.unlink()
+    return files, problems
+
+
+def _write(path: Path, text: str) -> Path:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _markdown(rows: Iterable[dict[str, Any]], otherwise: str) -> str:
+    """A Markdown table, or a sentence where it has no rows."""
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return otherwise + "\n"
+    return table.map(_in_a_cell).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def _in_a_cell(value: object) -> str:
+    """The bar of q(z|x) is no border, and a number stays on one line with its ±."""
+    return str(value).replace("|", "\\|").replace(" ± ", "\u00a0±\u00a0")
+
+
+def _dropdown(title: str, text: str) -> str:
+    return f"````{{dropdown}} {title}\n{text}````\n"
+
+
+# Paper | ours, one row an experiment
+
+
+def _group_of(recipe: Recipe) -> Group:
+    return next(group for group in GROUPS if recipe.reproduces.startswith(group.start))
+
+
+def _group_text(group: Group, runs: RunGroups) -> str:
+    """One row for each experiment, and folded away how its runs differ from the paper's setting."""
+    recipes = [recipe for name in recipe_names() if _group_of(recipe := get_recipe(name)) == group]
+    experiments = [
+        (recipe, setting, runs[recipe.name, setting])
+        for recipe in recipes
+        for setting in SETTINGS
+        if (recipe.name, setting) in runs
+    ]
+    experiments += [
+        (recipe, "laptop", [])
+        for recipe in recipes
+        if not any((recipe.name, setting) in runs for setting in SETTINGS)
+    ]
+    rows = [_experiment_row(group, recipe, setting, seeds) for recipe, setting, seeds in experiments]
+    shown = [name for name in dict.fromkeys(n for row in rows for n in row) if _any_value(rows, name)]
+    table = _markdown(({name: row.get(name, NO_NUMBER) for name in shown} for row in rows), "No recipe yet.")
+    why = [_why(seeds[0]) for _, _, seeds in experiments if seeds]
+    return (
+        table
+        + "\n"
+        + _dropdown("How these runs differ from the paper's setting", "".join(why) or "No run.\n")
+    )
+
+
+def _any_value(rows: Sequence[dict[str, str]], column: str) -> bool:
+    return any(row.get(column, NO_NUMBER) != NO_NUMBER for row in rows)
+
+
+def _experiment_row(group: Group, recipe: Recipe, setting: str, runs: Sequence[Run]) -> dict[str, str]:
+    numbers = {number.metric: number for number in paper_numbers(recipe.name)}
+    compared = [name for name in group.metrics if any(n.metric == name for n in _of_group(group))]
+    what = re.sub(r" and Figure \d+", "", recipe.reproduces.removeprefix(group.start)).lstrip(", ")
+    row = {"experiment": what + (" (paper setting)" if setting == "paper" else "")}
+    for name in group.metrics:
+        head = HEADS[name]
+        if name in compared:
+            row[f"paper, {head}"] = numbers[name].text if name in numbers else NO_NUMBER
+            head = f"ours, {head}"
+        row[head] = mean_and_spread(values_of(runs, name), name)
+    row["seeds"] = str(len(runs)) if runs else "no run yet"
+    return row
+
+
+def _of_group(group: Group) -> list[Any]:
+    return [number for number in PAPER if number.recipe and number.where.startswith(group.start)] * bool(
+        group.start
+    )
+
+
+def _why(run: Run) -> str:
+    setting = "" if run.recipe.setting == "laptop" else f" ({run.recipe.setting} setting)"
+    return f"- `{run.recipe.name}`{setting}: {'; '.join(deviations(run.recipe)) or 'not at all'}.\n"
+
+
+def _paper_text(where: str) -> str:
+    """A table of the paper as it is printed there, with every method."""
+    numbers = [number for number in PAPER if number.where.startswith(where)]
+    columns: dict[str, dict[str, str]] = {}
+    for number in sorted(numbers, key=lambda number: number.where):
+        part = number.where.removeprefix(where).lstrip(", ")
+        title = f"{part}: {metric_of(number.metric).title}"
+        columns.setdefault(title, {})[number.method] = number.text
+    table = pd.DataFrame(columns, index=list(dict.fromkeys(number.method for number in numbers)))
+    rows = table.fillna(NO_NUMBER).reset_index(names="method").to_dict("records")
+    return _markdown(rows, "The paper prints no number here.")  # type: ignore[arg-type]
+
+
+# At a glance
+
+
+def _glance_text(found: Sequence[Comparison], pictures: Sequence[Path]) -> str:
+    if not found:
+        return "No run measures a number of the paper yet.\n"
+    pages = [
+        f"```{{figure}} _tables/{path.name}\n:alt: Test errors of the paper and ours\n\n"
+        "Test error in percent: a point for each of our seeds, a mark for the paper's value and its ±.\n```\n"
+        for path in pictures
+    ]
+    return (
+        _verdict(found) + "\n" + "".join(pages) + "\n" + _dropdown("The same as numbers", _gap_table(found))
+    )
+
+
+def _verdict(found: Sequence[Comparison]) -> str:
+    reached = [one for one in found if one.reached]
+    sentence = (
+        f"Of {len(found)} numbers of the paper that runs of ours have measured, {len(reached)}"
+        f" {'is' if len(reached) == 1 else 'are'} reached and {len(found) - len(reached)} not."
+    )
+    errors = [one for one in found if one.number.metric == "error" and not one.reached]
+    if errors:
+        last = max(errors, key=lambda one: one.behind)
+        sentence += (
+            f" The error that is furthest behind is that of {_where(last)}: {last.behind:.1f} points above"
+            " the paper's."
+        )
+    return sentence + "\n"
+
+
+def _where(one: Comparison) -> str:
+    return place_of(get_recipe(one.number.recipe or ""), one.number)
+
+
+def _gap_table(found: Sequence[Comparison]) -> str:
+    return _markdown((_gap_row(one) for one in found), "")
+
+
+def _gap_row(one: Comparison) -> dict[str, str]:
+    metric = metric_of(one.number.metric)
+    unit = metric.unit.replace("%", "points")
+    row = {
+        "number": place_of(get_recipe(one.number.recipe or ""), one.number, one.number.metric),
+        "paper": one.number.text,
+        "ours": mean_and_spread(one.values, one.number.metric),
+        "seeds": str(len(one.values)),
+        "behind by": f"{one.behind:+.{metric.decimals}f} {unit}",
+        "verdict": "reached" if one.reached else "falls short",
+    }
+    return row if one.setting == "laptop" else row | {"number": f"{row['number']} (paper setting)"}
+
+
+# How the errors fell
+
+
+def _progress_text(runs: RunGroups) -> str:
+    """The validation error along the way, and a sentence on what the drop of the rates did."""
+    rows, lower, dropped = [], 0, 0
+    for run in _first_runs(runs):
+        history = run.history()
+        drop = run.recipe.training.drops[0] if run.recipe.training.drops else None
+        if "validation_error" not in history:
+            continue
+        error = history.set_index("epoch")["validation_error"]
+        rows.append(_progress_row(run, error, drop))
+        if drop is not None and drop in error.index:
+            dropped += 1
+            lower += bool(error.iloc[-1] < error[drop])
+    sentence = (
+        f"In {lower} of the {dropped} runs below whose rates drop, the validation error at the end is lower"
+        " than in the last epoch before the drop.\n"
+    )
+    return (sentence if dropped else "") + "\n" + _markdown(rows, "No run follows an error yet.")
+
+
+def _progress_row(run: Run, error: pd.Series, drop: int | None) -> dict[str, str]:
+    row = {"run": f"`{run.recipe.name}`" + (" (paper setting)" if run.recipe.setting == "paper" else "")}
+    for epoch in MOMENTS:
+        row[f"epoch {epoch}"] = f"{error[epoch]:.1f}" if epoch in error.index else NO_NUMBER
+    row["before the drop"] = f"{error[drop]:.1f} ({drop})" if drop in error.index else NO_NUMBER
+    row["end"] = f"{error.iloc[-1]:.1f} ({len(error)})"
+    return row
+
+
+# What is missing, and what there is
+
+
+def _missing_text(runs: RunGroups) -> str:
+    """The command for every recipe and setting without a run, and its time as far as known."""
+    missing = {setting: list(_missing_rows(runs, setting)) for setting in SETTINGS}
+    later = "".join(f"- {line}\n" for line in _later_numbers(runs))
+    laptop = _markdown(missing["laptop"], "Every recipe has a run in the laptop setting.")
+    paper = _markdown(missing["paper"], "Every recipe has a run in the paper's setting.")
+    return laptop + "\n" + later + "\n" + _dropdown("In the paper's setting", paper)
+
+
+def _missing_rows(runs: RunGroups, setting: Any) -> Iterator[dict[str, str]]:
+    for recipe in (get_recipe(name, setting) for name in recipe_names()):
+        if (recipe.name, setting) not in runs:
+            option = "" if setting == "laptop" else f" --setting {setting}"
+            yield {
+                "reproduces": recipe.reproduces,
+                "command": f"`aae train {recipe.name}{option}`",
+                "time": str(expected_time(recipe, runs) or "not known yet"),
+            }
+
+
+def _later_numbers(runs: RunGroups) -> Iterator[str]:
+    """Numbers of the paper that a run does not bring along, and how to add them."""
+    for number in PAPER:
+        for setting in SETTINGS:
+            group = runs.get((number.recipe or "", setting), [])
+            if group and number.metric == "log_likelihood_10m" and not values_of(group, number.metric):
+                command = f"aae evaluate {number.recipe} --setting {setting} --samples 10000000"
+                yield f"{number.where}, ten million samples: `{command}`"
+
+
+def _all_runs(runs: RunGroups) -> Iterator[dict[str, str]]:
+    for run in (run for group in runs.values() for run in group):
+        yield {
+            "run": f"`{run.name}`",
+            "trained in": f"{run.seconds / 60:.1f} min, {machine_of(run)}",
+            "code": ", ".join(dict.fromkeys(part.commit for part in run.parts)),
+            "results": results_in_words(run.results),
+        }
+
+
+# Pictures
+
+
+def _first_runs(runs: RunGroups) -> list[Run]:
+    """The run with the lowest seed of each recipe and setting, in the order of the paper."""
+    order = [(name, setting) for name in recipe_names() for setting in SETTINGS]
+    return [runs[key][0] for key in order if key in runs]
+
+
+def _draw_losses(runs: RunGroups, folder: Path) -> dict[Path, list[Run]]:
+    """The loss curves of every recipe and setting, all its seeds in one picture."""
+    pictures: dict[Path, list[Run]] = {}
+    for first in _first_runs(runs):
+        seeds = runs[first.recipe.name, first.recipe.setting]
+        histories = [run.history() for run in seeds]
+        name = f"losses-{first.recipe.name}-{first.recipe.setting}"
+        path = folder / f"{name}-{_digest(history.to_csv() for history in histories)}.svg"
+        pictures[path] = seeds
+        _draw(path, lambda figures, histories=histories: figures.losses(histories))
+    return pictures
+
+
+def _draw_comparison(runs: RunGroups, folder: Path) -> list[Path]:
+    """All error rates of the paper beside those of our seeds; no picture without runs."""
+    rows = [
+        {
+            "name": _where(one) + (" (paper setting)" if one.setting == "paper" else ""),
+            "paper": one.number.value,
+            "paper_std": one.number.spread,
+            "ours": list(one.values),
+        }
+        for one in comparisons(runs)
+        if one.number.metric == "error"
+    ]
+    if not rows:
+        return []
+    path = folder / f"comparison-{_digest([repr(rows)])}.svg"
+    _draw(path, lambda figures: figures.comparison(rows))
+    return [path]
+
+
+def _digest(texts: Iterable[str]) -> str:
+    """In the name of a picture it keeps it from being drawn again while its numbers stay the same."""
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:8]
+
+
+def _draw(path: Path, draw: Callable[[Any], Any]) -> None:
+    if path.exists():
+        return
+    import matplotlib
+
+    from aae_utils import figures  # here, since drawing libraries take seconds to import
+
+    with matplotlib.rc_context({"svg.hashsalt": "aae"}):
+        figures.use_style()
+        draw(figures).savefig(path, metadata={"Date": None})
+
+
+def _losses_text(variant: str, pictures: dict[Path, list[Run]]) -> str:
+    """The loss curves of each recipe of a variant, one at a time."""
+    tabs = [
+        f":::{{tab-item}} {_tab_title(seeds[0])}\n"
+        f"```{{figure}} _tables/{path.name}\n"
+        f":alt: Losses of {seeds[0].recipe.name} over the epochs\n\n"
+        f"{seeds[0].recipe.reproduces}: {_seeds_in_words(seeds)}.\n```\n:::\n"
+        for path, seeds in pictures.items()
+        if seeds[0].recipe.model.variant == variant
+    ]
+    return f"::::{{tab-set}}\n{''.join(tabs)}::::\n" if tabs else "There is no run of this model yet.\n"
+
+
+def _tab_title(run: Run) -> str:
+    return run.recipe.name + ("" if run.recipe.setting == "laptop" else f", {run.recipe.setting}")
+
+
+def _seeds_in_words(runs: Sequence[Run]) -> str:
+    if len(runs) == 1:
+        return f"seed {runs[0].seed}"
+    return f"mean of {len(runs)} seeds, and a band from the lowest to the highest"
