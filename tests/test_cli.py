@@ -91,7 +91,7 @@ def test_a_mistake_is_answered_in_one_sentence(aae, arguments, sentence):
     ("arguments", "named"),
     [
         (["list", "--bad"], "--bad"),
-        (["trian"], "trian"),
+        (["trian"], "Expected one of"),
         (["report", "x"], "x"),
         (["train", "baseline-100", "--model.unit", "3"], "--model.unit"),
         # fields that other variants have

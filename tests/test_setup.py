@@ -195,6 +195,13 @@ def book_pages() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "book").glob("*.md"))
 
 
+def test_what_is_installed_elsewhere_is_the_configured_repository() -> None:
+    configured = yaml.safe_load(read("_config.yml"))["repository"]["url"]
+    pages = [*book_pages(), *(f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb"))]
+    address = re.compile(r"(?:git clone|git\+|address = ).*?(https?://[\w./-]+)")
+    assert {found for page in pages for found in address.findall(read(page))} == {configured}
+
+
 def test_help_lists_every_target_for_people() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("book", "test", "serve", "lint", "format", "clean", "bench", "lab"):

@@ -205,19 +205,29 @@ SMALL = {"units": 500, "discriminator_units": 250, "init_std": 0.05}
 """Smaller networks. Larger initial weights, since from N(0, 0.01^2) a discriminator sleeps for epochs."""
 
 
+FULL_DISCRIMINATOR, SLOW_DISCRIMINATOR = Rates(0.1, 0.1), Rates(0.05, 0.1)
+"""The paper's rate, and half of it."""
+
+
 def _figure_2(
-    name: str, reproduces: str, model: AdversarialSettings, film: bool = False
+    name: str,
+    reproduces: str,
+    model: AdversarialSettings,
+    discriminator: Rates = FULL_DISCRIMINATOR,
+    film: bool = False,
 ) -> tuple[Recipe, Recipe]:
     paper = Recipe(name, reproduces, "paper", model, APPENDIX_A21, film=film)
-    return in_both_settings(paper, replace(model, **SMALL), TrainingSettings(14, drops=(10,)))
+    training = TrainingSettings(14, drops=(10,), discriminator=discriminator)
+    return in_both_settings(paper, replace(model, **SMALL), training)
 
 
 def _figure_2b() -> tuple[Recipe, Recipe]:
     """The mixture is narrow: it needs a sharper discriminator, and an autoencoder that yields to it."""
     model = AdversarialSettings(MIXTURE)
-    paper = Recipe("aae-mixture", "Figure 2B", "paper", model, APPENDIX_A21, film=True)
+    paper = Recipe("aae-mixture", "Figure 2B", "paper", model, APPENDIX_A21)
     small = replace(model, **SMALL | {"discriminator_units": 500})
-    return in_both_settings(paper, small, late_drop(40, reconstruction=Rates(0.0005, 0.9)))
+    training = late_drop(40, reconstruction=Rates(0.0005, 0.9), discriminator=SLOW_DISCRIMINATOR)
+    return in_both_settings(paper, small, training)
 
 
 RECIPES = (
@@ -227,10 +237,12 @@ RECIPES = (
         "aae-gaussian-posterior",
         "Section 2, Gaussian q(z|x)",
         AdversarialSettings(GAUSSIAN, posterior="gaussian"),
+        SLOW_DISCRIMINATOR,
     ),
     _figure_2(
         "aae-universal-posterior",
         "Section 2, universal approximator q(z|x)",
         AdversarialSettings(GAUSSIAN, posterior="universal"),
+        SLOW_DISCRIMINATOR,
     ),
 )

@@ -18,6 +18,7 @@ from aae_utils.networks import Corruption
 from aae_utils.priors import Gaussian
 from aae_utils.recipes import APPENDIX_A21, Recipe, Start, in_both_settings, late_drop
 from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings
+from aae_utils.variants.adversarial import SLOW_DISCRIMINATOR
 from aae_utils.variants.clustering import cluster_numbers
 from aae_utils.variants.semi_supervised import (
     SemiSupervisedAutoencoder,
@@ -198,7 +199,7 @@ def _unsupervised(epochs: int) -> tuple[Recipe, Recipe]:
     model = DimensionalityReductionSettings(
         corruption=NOISE, classes=20, batch_norm="encoder", supervised=False
     )
-    training = late_drop(epochs, reconstruction=Rates(0.002, 0.9), discriminator=Rates(0.05, 0.1))
+    training = late_drop(epochs, reconstruction=Rates(0.002, 0.9), discriminator=SLOW_DISCRIMINATOR)
     return _figure_11("reduction-unsupervised", "Figure 11C, 20 clusters", model, None, model, training)
 
 
@@ -214,7 +215,7 @@ RECIPES = (
         "Figure 11A, 1000 labels",
         PLANE,
         1000,
-        late_drop(20, averaging=0.99, reconstruction=SLOW_RECONSTRUCTION, discriminator=Rates(0.05, 0.1)),
+        late_drop(20, averaging=0.99, reconstruction=SLOW_RECONSTRUCTION, discriminator=SLOW_DISCRIMINATOR),
     ),
     _labelled(
         "reduction-100",

@@ -21,6 +21,7 @@ from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings, late_drop
 from aae_utils.training import Batch, Rates, Terms, TrainingSettings
 from aae_utils.variants.adversarial import (
     MONITORED,
+    SLOW_DISCRIMINATOR,
     SMALL,
     AdversarialAutoencoder,
     AdversarialSettings,
@@ -73,9 +74,7 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
 
     def __init__(self, settings: LabelRegularizedSettings, image_dim: int = 784) -> None:
         if not isinstance(settings.prior, LabelledPrior):
-            raise ValueError(
-                f"{type(settings.prior).__name__} has no regions for labels: GaussianMixture and SwissRoll have."
-            )
+            raise ValueError(f"{type(settings.prior).__name__} has no regions for labels: use another prior.")
         super().__init__(settings, image_dim, label_inputs=settings.prior.classes + 1)
         self.label_scale = settings.label_scale
 
@@ -108,10 +107,14 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
 
 
 def _figure_4(
-    name: str, reproduces: str, prior: GaussianMixture | SwissRoll, training: TrainingSettings
+    name: str,
+    reproduces: str,
+    prior: GaussianMixture | SwissRoll,
+    training: TrainingSettings,
+    film: bool = False,
 ) -> tuple[Recipe, Recipe]:
     model = LabelRegularizedSettings(prior)
-    paper = Recipe(name, reproduces, "paper", model, APPENDIX_A21, DataSettings(labels=10_000), film=True)
+    paper = Recipe(name, reproduces, "paper", model, APPENDIX_A21, DataSettings(labels=10_000), film=film)
     small = replace(model, **SMALL | {"discriminator_units": 500}, label_scale=10.0)
     return in_both_settings(paper, small, training)
 
@@ -122,11 +125,12 @@ RECIPES = (
         "Figures 4A and 4B",
         GaussianMixture(),
         late_drop(40, reconstruction=Rates(0.0005, 0.9)),
+        film=True,
     ),
     _figure_4(
         "labelled-swiss-roll",
         "Figures 4C and 4D",
         SwissRoll(),
-        TrainingSettings(14, drops=(10,), reconstruction=Rates(0.002, 0.9), discriminator=Rates(0.05, 0.1)),
+        TrainingSettings(14, drops=(10,), reconstruction=Rates(0.002, 0.9), discriminator=SLOW_DISCRIMINATOR),
     ),
 )

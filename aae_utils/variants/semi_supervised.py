@@ -30,7 +30,13 @@ from aae_utils.priors import Categorical, Gaussian
 from aae_utils.recipes import APPENDIX_A21, ModelSettings, Recipe, in_both_settings, in_chunks, late_drop
 from aae_utils.seeds import random_stream
 from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings
-from aae_utils.variants.adversarial import Reduction, discriminator_loss, generator_loss, squared_error
+from aae_utils.variants.adversarial import (
+    SLOW_DISCRIMINATOR,
+    Reduction,
+    discriminator_loss,
+    generator_loss,
+    squared_error,
+)
 
 BatchNorm = Literal["none", "encoder", "autoencoder"]
 STYLES = 1000
@@ -327,7 +333,7 @@ def _mnist(labels: int | Literal["all"], epochs: int) -> tuple[Recipe, Recipe]:
     )
     small = replace(model, discriminator_units=500, init_std=0.05)
     training = late_drop(
-        epochs, averaging=0.99, reconstruction=Rates(0.02, 0.9), discriminator=Rates(0.05, 0.1)
+        epochs, averaging=0.99, reconstruction=Rates(0.02, 0.9), discriminator=SLOW_DISCRIMINATOR
     )
     return in_both_settings(paper, small, training)
 

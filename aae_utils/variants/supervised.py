@@ -26,9 +26,10 @@ from aae_utils.networks import Corruption
 from aae_utils.priors import Gaussian
 from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings, late_drop
 from aae_utils.seeds import random_stream
-from aae_utils.training import Batch, Rates, Terms
+from aae_utils.training import Batch, Terms
 from aae_utils.variants.adversarial import (
     MONITORED,
+    SLOW_DISCRIMINATOR,
     AdversarialAutoencoder,
     AdversarialSettings,
     codes_of,
@@ -154,7 +155,7 @@ def _figure_7(dataset: Any) -> tuple[Recipe, Recipe]:
         DataSettings(dataset, labels="all"),
     )
     small = replace(model, discriminator_units=500, init_std=0.05, label_scale=5.0, code_noise=1.0)
-    return in_both_settings(paper, small, late_drop(40, averaging=0.99, discriminator=Rates(0.05, 0.1)))
+    return in_both_settings(paper, small, late_drop(40, averaging=0.99, discriminator=SLOW_DISCRIMINATOR))
 
 
 RECIPES = (_figure_7("mnist"), _figure_7("svhn"))

@@ -17,48 +17,117 @@ const WIDTHS = Float32Array.from({ length: 41 }, (_, i) => 0.03 * 100 ** (i / 40
 const [VIOLET, GREY, BLUE] = ["#7a55a8", "#63686f", "#2f6db3"];
 
 mount("parzen", (stage) => {
-  let seed = 1;
-  let width = 12; // index into WIDTHS
-  let stop = 4; // index into COUNTS
-  let held = heldOut();
-  let samples = draws(COUNTS[stop]);
-  let curve = curveOf(samples, held);
-
-  function heldOut() {
-    return sample(HELD_OUT, randomStream(2 * seed));
-  }
-
-  /** @param {number} count */
-  function draws(count) {
-    return sample(count, randomStream(2 * seed + 1));
-  }
-
-  function redo() {
-    held = heldOut();
-    samples = draws(COUNTS[stop]);
-    curve = curveOf(samples, held);
-    draw();
-  }
-
-  const density = element("canvas", {
-    class: "touch-wide",
-    role: "img",
-    "aria-label": "The density that the Parzen window estimates beside the true one",
+  const parzen = new ParzenWindow();
+  parzen.build(stage);
+  expose(stage, {
+    state: () => ({
+      sigma: parzen.sigma,
+      samples: Array.from(parzen.samples),
+      held: Array.from(parzen.held),
+      value: parzen.curve[parzen.width],
+    }),
   });
-  const chart = element("canvas", {
-    class: "touch-wide touch-low",
-    role: "img",
-    "aria-label": "Log-likelihood of the held-out points for every sigma",
-  });
-  const reading = element("p", { class: "touch-reading" });
-  const spoken = announcer();
+  parzen.sampleAnew();
+});
 
-  const draw = oncePerFrame(() => {
-    const sigma = WIDTHS[width];
-    drawDensity(density, samples, sigma);
-    const truth = meanLog(held, trueDensity);
-    const here = curve[width];
-    drawLines(chart, {
+/** Samples, held-out points, the width of the window, and how they look. */
+class ParzenWindow {
+  constructor() {
+    this.seed = 1;
+    this.width = 12; // which of WIDTHS
+    this.stop = 4; // which of COUNTS
+    this.samples = new Float32Array();
+    this.held = new Float32Array();
+    this.curve = new Float32Array(); // mean log-likelihood for each of WIDTHS
+    this.density = plot("", "The density that the Parzen window estimates beside the true one");
+    this.chart = plot("touch-low", "Log-likelihood of the held-out points for every sigma");
+    this.reading = element("p", { class: "touch-reading" });
+    this.spoken = announcer();
+    this.sigmaSlider = this.slider(
+      "σ",
+      "width",
+      WIDTHS,
+      (value) => value.toFixed(2),
+      () => this.draw(),
+    );
+    this.countSlider = this.slider("Samples", "stop", COUNTS, thousands, () => this.sampleAnew());
+    this.draw = oncePerFrame(() => this.drawNow());
+  }
+
+  get sigma() {
+    return WIDTHS[this.width];
+  }
+
+  /**
+   * A slider over the places of a list.
+   * @param {string} label
+   * @param {"width" | "stop"} place
+   * @param {ArrayLike<number>} values
+   * @param {(value: number) => string} words
+   * @param {() => void} then
+   */
+  slider(label, place, values, words, then) {
+    const change = (/** @type {number} */ value) => {
+      this[place] = value;
+      then();
+    };
+    const format = (/** @type {number} */ value) => words(values[value]);
+    return slider({ label, min: 0, max: values.length - 1, step: 1, value: this[place], format, change });
+  }
+
+  /** @param {HTMLElement} stage */
+  build(stage) {
+    const hint =
+      "Too narrow a window leaves held-out points between the samples, too wide a one blurs the density. With more samples" +
+      " the best σ shrinks, and the likelihood comes near that of the true density. In 784 dimensions a wide gap stays.";
+    const buttons = element(
+      "div",
+      { class: "touch-bar" },
+      button("Take the best σ", () => this.takeBest()),
+      button("Draw new samples", () => this.drawAnother()),
+    );
+    stage.append(
+      lineKey([
+        { name: "estimate", color: VIOLET },
+        { name: "true density", color: GREY },
+        { name: "samples", color: BLUE },
+      ]),
+      this.density,
+      this.countSlider.row,
+      this.sigmaSlider.row,
+      buttons,
+      this.reading,
+      lineKey([{ name: `mean log-likelihood of ${HELD_OUT} held-out points`, color: BLUE }]),
+      this.chart,
+      element("p", { class: "touch-hint" }, hint),
+      this.spoken.node,
+    );
+    redrawOnChange(this.density, this.draw);
+  }
+
+  sampleAnew() {
+    this.held = sample(HELD_OUT, randomStream(2 * this.seed));
+    this.samples = sample(COUNTS[this.stop], randomStream(2 * this.seed + 1));
+    this.curve = WIDTHS.map((sigma) => meanLog(this.held, (at) => parzenDensity(at, this.samples, sigma)));
+    this.draw();
+  }
+
+  drawAnother() {
+    this.seed += 1;
+    this.sampleAnew();
+  }
+
+  takeBest() {
+    this.width = this.curve.indexOf(Math.max(...this.curve));
+    this.sigmaSlider.set(this.width);
+    this.draw();
+  }
+
+  drawNow() {
+    const { curve, sigma } = this;
+    const truth = meanLog(this.held, trueDensity);
+    drawDensity(this.density, this.samples, sigma);
+    drawLines(this.chart, {
       x: WIDTHS,
       lines: [{ name: "held-out", color: BLUE, y: curve }],
       at: sigma,
@@ -68,82 +137,14 @@ mount("parzen", (stage) => {
       marks: [{ y: truth, name: "true density" }],
       label: "σ",
     });
-    reading.replaceChildren(
-      element("strong", {}, `${nats(here)} nats`),
-      ` a held-out point with ${samples.length.toLocaleString("en-US")} samples and σ = ${sigma.toFixed(2)};` +
+    this.reading.replaceChildren(
+      element("strong", {}, `${nats(curve[this.width])} nats`),
+      ` a held-out point with ${thousands(this.samples.length)} samples and σ = ${sigma.toFixed(2)};` +
         ` the true density itself reaches ${nats(truth)}.`,
     );
-    spoken.say(reading.textContent ?? "");
-  });
-
-  const sigmaSlider = slider({
-    label: "σ",
-    min: 0,
-    max: WIDTHS.length - 1,
-    step: 1,
-    value: width,
-    format: (value) => WIDTHS[value].toFixed(2),
-    change: (value) => {
-      width = value;
-      draw();
-    },
-  });
-  const countSlider = slider({
-    label: "Samples",
-    min: 0,
-    max: COUNTS.length - 1,
-    step: 1,
-    value: stop,
-    format: (value) => COUNTS[value].toLocaleString("en-US"),
-    change: (value) => {
-      stop = value;
-      redo();
-    },
-  });
-  stage.append(
-    lineKey([
-      { name: "estimate", color: VIOLET },
-      { name: "true density", color: GREY },
-      { name: "samples", color: BLUE },
-    ]),
-    density,
-    countSlider.row,
-    sigmaSlider.row,
-    element(
-      "div",
-      { class: "touch-bar" },
-      button("Take the best σ", () => {
-        width = curve.indexOf(Math.max(...curve));
-        sigmaSlider.set(width);
-        draw();
-      }),
-      button("Draw new samples", () => {
-        seed += 1;
-        redo();
-      }),
-    ),
-    reading,
-    lineKey([{ name: `mean log-likelihood of ${HELD_OUT} held-out points`, color: BLUE }]),
-    chart,
-    element(
-      "p",
-      { class: "touch-hint" },
-      "Too narrow a window leaves held-out points between the samples, too wide a one blurs the density. With more samples" +
-        " the best σ shrinks, and the likelihood comes near that of the true density. In 784 dimensions a wide gap stays.",
-    ),
-    spoken.node,
-  );
-  redrawOnChange(density, draw);
-  expose(stage, {
-    state: () => ({
-      sigma: WIDTHS[width],
-      samples: Array.from(samples),
-      held: Array.from(held),
-      value: curve[width],
-    }),
-  });
-  draw();
-});
+    this.spoken.say(this.reading.textContent ?? "");
+  }
+}
 
 /** @param {number} count @param {ReturnType<typeof randomStream>} random */
 function sample(count, random) {
@@ -183,11 +184,6 @@ function parzenDensity(at, samples, sigma) {
 function meanLog(points, density) {
   // a density that is zero to the computer is drawn as a deep fall, not as a gap
   return points.reduce((sum, at) => sum + Math.log(Math.max(density(at), 1e-300)), 0) / points.length;
-}
-
-/** @param {Float32Array} samples @param {Float32Array} held */
-function curveOf(samples, held) {
-  return WIDTHS.map((sigma) => meanLog(held, (at) => parzenDensity(at, samples, sigma)));
 }
 
 /** @param {HTMLCanvasElement} canvas @param {Float32Array} samples @param {number} sigma */
@@ -232,4 +228,14 @@ function drawDensity(canvas, samples, sigma) {
 /** @param {number} value */
 function nats(value) {
   return value < -20 ? "less than −20" : value.toFixed(2).replace("-", "−");
+}
+
+/** @param {number} value */
+function thousands(value) {
+  return value.toLocaleString("en-US");
+}
+
+/** @param {string} look @param {string} name */
+function plot(look, name) {
+  return element("canvas", { class: `touch-wide ${look}`, role: "img", "aria-label": name });
 }

@@ -275,73 +275,107 @@ export class Plane {
 }
 
 /**
+ * @typedef {{ x: ArrayLike<number>, lines: { name: string, color: string, y: ArrayLike<number> }[], at?: number,
+ *             logarithmic?: boolean, low?: number, high?: number, marks?: { y: number, name: string }[],
+ *             label?: string }} Chart `at`: the x of the cursor; `label`: the name of the horizontal axis
+ */
+
+const MARGIN = { left: 44, right: 10, top: 16, bottom: 22 };
+
+/**
  * Lines over a common horizontal axis, with a cursor: losses of a training, likelihoods of a width.
  * @param {HTMLCanvasElement} canvas
- * @param {{ x: ArrayLike<number>, lines: { name: string, color: string, y: ArrayLike<number> }[], at?: number,
- *           logarithmic?: boolean, low?: number, high?: number, marks?: { y: number, name: string }[],
- *           label?: string }} chart `at`: the x of the cursor
+ * @param {Chart} chart
  */
-export function drawLines(canvas, { x, lines, at, logarithmic, low, high, marks = [], label = "" }) {
+export function drawLines(canvas, chart) {
   const { context, width, height } = fitCanvas(canvas);
+  const scale = scaleOf(chart, width, height);
   const ink = cssColor(canvas, "--touch-paper-ink");
-  const [left, right, top, bottom] = [44, 10, 16, 22];
-  const inner = (/** @type {number} */ value) => (logarithmic ? Math.log(value) : value);
-  const values = lines.flatMap((line) => Array.from(line.y)).filter(Number.isFinite);
-  const [floor, ceiling] = [low ?? Math.min(...values), high ?? Math.max(...values)];
-  const [start, end] = [inner(x[0]), inner(x[x.length - 1])];
-  const toX = (/** @type {number} */ value) =>
-    left + ((width - left - right) * (inner(value) - start)) / (end - start || 1);
-  const toY = (/** @type {number} */ value) =>
-    height - bottom - ((height - top - bottom) * (value - floor)) / (ceiling - floor || 1);
   context.fillStyle = cssColor(canvas, "--touch-paper");
   context.fillRect(0, 0, width, height);
   context.font = "11px system-ui, sans-serif";
-  context.strokeStyle = cssColor(canvas, "--touch-line");
   context.lineWidth = 1;
-  context.strokeRect(left, top, width - left - right, height - top - bottom);
+  context.strokeStyle = cssColor(canvas, "--touch-line");
+  context.strokeRect(scale.left, scale.top, scale.right - scale.left, scale.bottom - scale.top);
   context.fillStyle = ink;
-  context.textAlign = "right";
-  context.fillText(shortNumber(ceiling), left - 4, top + 8);
-  context.fillText(shortNumber(floor), left - 4, height - bottom);
-  context.textAlign = "left";
-  context.fillText(shortNumber(x[0]), left, height - 7);
-  context.textAlign = "right";
-  context.fillText(shortNumber(x[x.length - 1]), width - right, height - 7);
-  context.textAlign = "center";
-  context.fillText(label, (left + width - right) / 2, height - 7);
+  context.strokeStyle = ink;
+  writeEnds(context, chart, scale);
+  for (const mark of chart.marks ?? []) drawMark(context, mark, scale);
   context.save();
   context.beginPath();
-  context.rect(left, top - 1, width - left - right, height - top - bottom + 2);
+  context.rect(scale.left, scale.top - 1, scale.right - scale.left, scale.bottom - scale.top + 2);
   context.clip();
-  context.setLineDash([4, 4]);
-  for (const mark of marks) {
-    context.strokeStyle = ink;
-    context.beginPath();
-    context.moveTo(left, toY(mark.y));
-    context.lineTo(width - right, toY(mark.y));
-    context.stroke();
-    context.textAlign = "right";
-    const above = toY(mark.y) - 4;
-    context.fillText(mark.name, width - right - 4, above > top + 9 ? above : above + 15);
-  }
-  context.setLineDash([]);
-  for (const line of lines) {
-    context.strokeStyle = line.color;
-    context.lineWidth = 1.6;
-    context.beginPath();
-    for (let i = 0; i < x.length; i++) context.lineTo(toX(x[i]), toY(line.y[i]));
-    context.stroke();
-  }
+  for (const line of chart.lines) drawLine(context, chart.x, line, scale);
   context.restore();
-  if (at !== undefined) {
-    context.strokeStyle = ink;
-    context.lineWidth = 1;
-    context.beginPath();
-    context.moveTo(toX(at), top - 6);
-    context.lineTo(toX(at), height - bottom);
-    context.stroke();
-  }
+  if (chart.at !== undefined)
+    strokeBetween(context, scale.toX(chart.at), scale.top - 6, scale.toX(chart.at), scale.bottom);
+}
+
+/** @typedef {ReturnType<typeof scaleOf>} Scale */
+
+/** @param {Chart} chart @param {number} width @param {number} height */
+function scaleOf({ x, lines, logarithmic, low, high }, width, height) {
+  const [left, right, top, bottom] = [MARGIN.left, width - MARGIN.right, MARGIN.top, height - MARGIN.bottom];
+  const values = lines.flatMap((line) => Array.from(line.y)).filter(Number.isFinite);
+  const [floor, ceiling] = [low ?? Math.min(...values), high ?? Math.max(...values)];
+  const inner = (/** @type {number} */ value) => (logarithmic ? Math.log(value) : value);
+  const [start, end] = [inner(x[0]), inner(x[x.length - 1])];
+  return {
+    ...{ left, right, top, bottom, floor, ceiling },
+    toX: (/** @type {number} */ value) =>
+      left + ((right - left) * (inner(value) - start)) / (end - start || 1),
+    toY: (/** @type {number} */ value) =>
+      bottom - ((bottom - top) * (value - floor)) / (ceiling - floor || 1),
+  };
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Chart} chart @param {Scale} scale */
+function writeEnds(context, { x, label = "" }, { left, right, top, bottom, floor, ceiling }) {
+  context.textAlign = "right";
+  context.fillText(shortNumber(ceiling), left - 4, top + 8);
+  context.fillText(shortNumber(floor), left - 4, bottom);
+  context.fillText(shortNumber(x[x.length - 1]), right, bottom + 15);
+  context.textAlign = "center";
+  context.fillText(label, (left + right) / 2, bottom + 15);
   context.textAlign = "left";
+  context.fillText(shortNumber(x[0]), left, bottom + 15);
+}
+
+/**
+ * A dashed line across the chart with its name.
+ * @param {CanvasRenderingContext2D} context @param {{ y: number, name: string }} mark @param {Scale} scale
+ */
+function drawMark(context, { y, name }, { left, right, top, toY }) {
+  context.setLineDash([4, 4]);
+  strokeBetween(context, left, toY(y), right, toY(y));
+  context.setLineDash([]);
+  const above = toY(y) - 4;
+  context.textAlign = "right";
+  context.fillText(name, right - 4, above > top + 9 ? above : above + 15);
+  context.textAlign = "left";
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context @param {ArrayLike<number>} x @param {Chart["lines"][0]} line
+ * @param {Scale} scale
+ */
+function drawLine(context, x, { color, y }, { toX, toY }) {
+  context.strokeStyle = color;
+  context.lineWidth = 1.6;
+  context.beginPath();
+  for (let i = 0; i < x.length; i++) context.lineTo(toX(x[i]), toY(y[i]));
+  context.stroke();
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} fromX @param {number} fromY @param {number} toX @param {number} toY
+ */
+function strokeBetween(context, fromX, fromY, toX, toY) {
+  context.beginPath();
+  context.moveTo(fromX, fromY);
+  context.lineTo(toX, toY);
+  context.stroke();
 }
 
 /**
