@@ -9,6 +9,7 @@ import { samplePrior } from "./training_priors.js";
 
 export const PIXELS = 14 * 14;
 export const BATCH = 64;
+const PROBES = 500; // images whose codes are looked at before the first step
 
 /** What a reader can change while a training runs; rates are those of Adam. */
 export const DEFAULTS = {
@@ -64,11 +65,8 @@ export class AdversarialAutoencoder {
       new Dense(inputs, outputs, random, biasStd),
       relu(),
     ];
-    this.encoder = new Network(
-      ...hidden(PIXELS, wide),
-      ...hidden(wide, narrow),
-      new Dense(narrow, 2, random),
-    );
+    this.code = new Dense(narrow, 2, random);
+    this.encoder = new Network(...hidden(PIXELS, wide), ...hidden(wide, narrow), this.code);
     const picture = [new Dense(wide, PIXELS, random), sigmoid()];
     this.decoder = new Network(...hidden(2, narrow, 2), ...hidden(narrow, wide), ...picture);
     this.norms = [new BatchNorm(narrow), new BatchNorm(narrow)];
@@ -142,8 +140,21 @@ export class Training {
     this.discriminator = new Adam(discriminator.parameters, 0.5);
     this.generator = new Adam(encoder.parameters, 0.5);
     this.steps = 0;
-    this.order = Uint32Array.from({ length: images.length / PIXELS }, (_, i) => i);
-    this.next = this.order.length;
+    this.center();
+  }
+
+  /** Move and scale the last layer of the encoder so that codes begin with mean 0 and standard deviation 1. */
+  center() {
+    const { encoder, code } = this.model;
+    const codes = encoder.forward(this.images.subarray(0, PROBES * PIXELS));
+    for (const axis of [0, 1]) {
+      const values = codes.filter((_, i) => i % 2 === axis);
+      const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+      const std = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
+      const row = code.weight.values.subarray(axis * code.inputs, (axis + 1) * code.inputs);
+      row.set(row.map((weight) => weight / std));
+      code.bias.values[axis] = -mean / std;
+    }
   }
 
   /** One step: both phases on one minibatch. What is switched off is measured all the same. */
@@ -162,22 +173,13 @@ export class Training {
     return { reconstruction, discriminator, generator };
   }
 
-  /** The next BATCH images; each one comes once before any comes again. */
+  /** BATCH images, drawn at random. */
   minibatch() {
-    if (this.next + BATCH > this.order.length) this.shuffle();
     const images = new Float32Array(BATCH * PIXELS);
     for (let row = 0; row < BATCH; row++) {
-      const start = this.order[this.next++] * PIXELS;
+      const start = PIXELS * Math.floor((this.random.uniform() * this.images.length) / PIXELS);
       images.set(this.images.subarray(start, start + PIXELS), row * PIXELS);
     }
     return images;
-  }
-
-  shuffle() {
-    this.next = 0;
-    for (let last = this.order.length - 1; last > 0; last--) {
-      const other = Math.floor((last + 1) * this.random.uniform());
-      [this.order[last], this.order[other]] = [this.order[other], this.order[last]];
-    }
   }
 }
