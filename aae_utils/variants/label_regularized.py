@@ -21,7 +21,6 @@ from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings, late_drop
 from aae_utils.training import Batch, Rates, Terms, TrainingSettings
 from aae_utils.variants.adversarial import (
     MONITORED,
-    SLOW_DISCRIMINATOR,
     SMALL,
     AdversarialAutoencoder,
     AdversarialSettings,
@@ -107,14 +106,10 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
 
 
 def _figure_4(
-    name: str,
-    reproduces: str,
-    prior: GaussianMixture | SwissRoll,
-    training: TrainingSettings,
-    film: bool = False,
+    name: str, reproduces: str, prior: GaussianMixture | SwissRoll, training: TrainingSettings
 ) -> tuple[Recipe, Recipe]:
     model = LabelRegularizedSettings(prior)
-    paper = Recipe(name, reproduces, "paper", model, APPENDIX_A21, DataSettings(labels=10_000), film=film)
+    paper = Recipe(name, reproduces, "paper", model, APPENDIX_A21, DataSettings(labels=10_000), film=True)
     small = replace(model, **SMALL | {"discriminator_units": 500}, label_scale=10.0)
     return in_both_settings(paper, small, training)
 
@@ -125,12 +120,11 @@ RECIPES = (
         "Figures 4A and 4B",
         GaussianMixture(),
         late_drop(40, reconstruction=Rates(0.0005, 0.9)),
-        film=True,
     ),
     _figure_4(
         "labelled-swiss-roll",
         "Figures 4C and 4D",
         SwissRoll(),
-        TrainingSettings(14, drops=(10,), reconstruction=Rates(0.002, 0.9), discriminator=SLOW_DISCRIMINATOR),
+        TrainingSettings(14, drops=(10,), reconstruction=Rates(0.002, 0.9)),
     ),
 )

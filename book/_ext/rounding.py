@@ -84,7 +84,7 @@ def independent_units(read: Tensor, count: int) -> Tensor:
         unit = int(rest.diagonal().argmax())
         kept.append(unit)
         column = rest[:, unit] / rest[unit, unit].clamp_min(1e-12).sqrt()
-        rest = rest - torch.outer(column, column)
+        rest.addr_(column, column, alpha=-1)
     return torch.tensor(kept)
 
 
