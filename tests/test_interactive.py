@@ -128,6 +128,7 @@ extensions = ["myst_parser", "interactive", "offline"]
 myst_enable_extensions = ["colon_fence"]
 html_theme = "sphinx_book_theme"
 html_static_path = [{static!r}]
+html_favicon = {static!r} + "/favicon.svg"
 html_context = {{"default_mode": "auto"}}
 """
 PAGE = """# {name}
@@ -351,7 +352,7 @@ def test_explorer_follows_a_finger_and_switches_models(browser: Any, site: Path)
         page.touchscreen.tap(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"])
         mixture = touch(page, "state")
         assert mixture["code"] == pytest.approx([-mixture["limit"] / 2, 0], abs=mixture["limit"] / 50)
-        page.get_by_text("Swiss roll").tap()
+        page.get_by_label("Swiss roll").tap()
         page.wait_for_function(
             "limit => document.querySelector('.touch-body').touch.state().limit !== limit",
             arg=mixture["limit"],

@@ -25,7 +25,7 @@ from bundle import bundle  # noqa: E402
 
 STEPS_IN_TIME = 20 * 30  # 20 seconds at 30 steps a second, the slowest machine that the lab is made for
 PATIENCE = 600_000  # milliseconds, for machines that have much else to do
-WIDE, NARROW, ROWS, PIXELS = 12, 8, 6, 196
+WIDE, NARROW, ROWS, PIXELS, LEAK = 12, 8, 6, 196, 0.2
 
 # Puts the training's modules within reach of `page.evaluate`.
 REACH = """
@@ -77,18 +77,22 @@ def engine(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def torch_networks(batch_norm: bool) -> nn.ModuleDict:
     """The same networks in torch."""
 
-    def hidden(inputs: int, outputs: int, normalized: bool = False) -> list[nn.Module]:
+    def hidden(inputs: int, outputs: int, leak: float = 0, normalized: bool = False) -> list[nn.Module]:
         norm = [nn.BatchNorm1d(outputs)] if normalized else []
-        return [nn.Linear(inputs, outputs), *norm, nn.ReLU()]
+        return [nn.Linear(inputs, outputs), *norm, nn.ReLU() if leak == 0 else nn.LeakyReLU(leak)]
 
     encoder = [*hidden(PIXELS, WIDE), *hidden(WIDE, NARROW), nn.Linear(NARROW, 2)]
     decoder = [*hidden(2, NARROW), *hidden(NARROW, WIDE), nn.Linear(WIDE, PIXELS), nn.Sigmoid()]
-    judge = [*hidden(2, NARROW, batch_norm), *hidden(NARROW, NARROW, batch_norm), nn.Linear(NARROW, 1)]
+    judge = [
+        *hidden(2, NARROW, 0.2, batch_norm),
+        *hidden(NARROW, NARROW, 0.2, batch_norm),
+        nn.Linear(NARROW, 1),
+    ]
     return nn.ModuleDict(
         {
             "encoder": nn.Sequential(*encoder),
             "decoder": nn.Sequential(*decoder),
-            "discriminator": nn.Sequential(*judge),
+            "discriminator": nn.Sequential(*judge, nn.Linear(NARROW, 1)),
         }
     )
 

@@ -201,7 +201,7 @@ def match(model: Any, images: Tensor, seed: int = 0) -> dict[str, float]:
 # Recipes. The paper states no rates for its figures: the `paper` setting takes those of appendix A.2.1.
 
 GAUSSIAN, MIXTURE = Gaussian(2, 5.0), GaussianMixture()
-SMALL = {"units": 500, "discriminator_units": 250, "init_std": 0.05}
+SMALL: dict[str, Any] = {"units": 500, "discriminator_units": 250, "init_std": 0.05}
 """Smaller networks. Larger initial weights, since from N(0, 0.01^2) a discriminator sleeps for epochs."""
 
 

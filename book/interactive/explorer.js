@@ -218,15 +218,8 @@ class Explorer {
 
   /** The grid of decoded images; those not yet decoded follow in the next frames. */
   drawTiles() {
-    const side = this.plane.size / GRID;
     if (!this.model.fillTiles(TILE_MILLISECONDS)) this.draw();
-    const sheet = element("canvas", { width: 28, height: 28 });
-    const context = /** @type {CanvasRenderingContext2D} */ (sheet.getContext("2d"));
-    this.model.tiles.forEach((image, tile) => {
-      context.putImageData(image, 0, 0);
-      const [row, column] = [Math.floor(tile / GRID), tile % GRID];
-      this.plane.context.drawImage(sheet, column * side, row * side, side - 1, side - 1);
-    });
+    this.plane.heat(this.model.tiles);
   }
 }
 

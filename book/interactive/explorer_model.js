@@ -9,6 +9,7 @@ import { layersOf } from "./networks.js";
 import { greyImage, heatPicture } from "./plot.js";
 
 export const GRID = 17;
+const TILE = 29; // pixels of an image of the grid and of the gap after it
 
 /** @type {Map<string, Promise<CodeModel>>} */
 const models = new Map();
@@ -38,8 +39,10 @@ export class CodeModel {
     this.densities = arrays.density.data;
     this.cells = arrays.density.shape[0];
     this.heat = heatPicture(this.densities, this.cells, meta.color);
-    /** @type {ImageData[]} */
-    this.tiles = [];
+    this.tiles = document.createElement("canvas");
+    this.tiles.width = GRID * TILE;
+    this.tiles.height = GRID * TILE;
+    this.decodedTiles = 0;
   }
 
   /**
@@ -98,18 +101,19 @@ export class CodeModel {
   }
 
   /**
-   * Decode those images of the grid that are still missing, as many as fit into the time.
+   * Decode those images of the grid that are still missing in `tiles`, as many as fit into the time.
    * @param {number} milliseconds
    * @returns {boolean} whether all are there
    */
   fillTiles(milliseconds) {
     const end = performance.now() + milliseconds;
     const step = (2 * this.limit) / GRID;
-    for (let tile = this.tiles.length; tile < GRID * GRID && performance.now() < end; tile++) {
-      const [row, column] = [Math.floor(tile / GRID), tile % GRID];
+    const context = /** @type {CanvasRenderingContext2D} */ (this.tiles.getContext("2d"));
+    for (; this.decodedTiles < GRID * GRID && performance.now() < end; this.decodedTiles++) {
+      const [row, column] = [Math.floor(this.decodedTiles / GRID), this.decodedTiles % GRID];
       const code = [(column + 0.5) * step - this.limit, this.limit - (row + 0.5) * step];
-      this.tiles.push(greyImage(this.decode(code), 28));
+      context.putImageData(greyImage(this.decode(code), 28), column * TILE, row * TILE);
     }
-    return this.tiles.length === GRID * GRID;
+    return this.decodedTiles === GRID * GRID;
   }
 }

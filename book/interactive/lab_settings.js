@@ -70,8 +70,8 @@ export const EXPERIMENTS = [
     notice:
       "The encoder runs to wherever the discriminator points, the discriminator follows, and they chase each other in" +
       " circles. At most moments the losses look healthy.",
-    page: "what_goes_wrong.html#wrong-off-centre",
-    title: "Healthy losses, but q(z) is off-centre",
+    page: "what_goes_wrong.html#wrong-off-center",
+    title: "Healthy losses, but q(z) is off-center",
   },
 ];
 

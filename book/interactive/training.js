@@ -9,11 +9,12 @@ import { samplePrior } from "./training_priors.js";
 
 export const PIXELS = 14 * 14;
 export const BATCH = 64;
-const PROBES = 500; // images whose codes are looked at before the first step
+const LEAK = 0.2; // slope of the discriminator's units below zero: none of them falls silent
+const START_STD = 0.5;
 
 /** What a reader can change while a training runs; rates are those of Adam. */
 export const DEFAULTS = {
-  reconstructionRate: 0.0005,
+  reconstructionRate: 0.001,
   discriminatorRate: 0.004,
   generatorRate: 0.001,
   reconstruction: true,
@@ -60,7 +61,7 @@ export class AdversarialAutoencoder {
    * @param {number} [wide] units of the layer at the image
    * @param {number} [narrow] units of all other hidden layers
    */
-  constructor(random, wide = 64, narrow = 64) {
+  constructor(random, wide = 128, narrow = 64) {
     const hidden = (/** @type {number} */ inputs, /** @type {number} */ outputs, biasStd = 0) => [
       new Dense(inputs, outputs, random, biasStd),
       relu(),
@@ -71,8 +72,8 @@ export class AdversarialAutoencoder {
     this.decoder = new Network(...hidden(2, narrow, 2), ...hidden(narrow, wide), ...picture);
     this.norms = [new BatchNorm(narrow), new BatchNorm(narrow)];
     this.discriminator = new Network(
-      ...[new Dense(2, narrow, random, 2), this.norms[0], relu()],
-      ...[new Dense(narrow, narrow, random), this.norms[1], relu()],
+      ...[new Dense(2, narrow, random, 2), this.norms[0], relu(LEAK)],
+      ...[new Dense(narrow, narrow, random), this.norms[1], relu(LEAK)],
       new Dense(narrow, 1, random),
     );
   }
@@ -102,7 +103,7 @@ export class AdversarialAutoencoder {
    */
   generate(codes) {
     const { loss, gradient } = this.judge(codes, 1);
-    this.discriminator.forgetGradients();
+    for (const parameter of this.discriminator.parameters) parameter.gradient.fill(0);
     this.encoder.backward(gradient, false);
     return loss;
   }
@@ -143,17 +144,17 @@ export class Training {
     this.center();
   }
 
-  /** Move and scale the last layer of the encoder so that codes begin with mean 0 and standard deviation 1. */
+  /** Move and scale the last layer of the encoder so that codes begin as a small cloud in the middle. */
   center() {
     const { encoder, code } = this.model;
-    const codes = encoder.forward(this.images.subarray(0, PROBES * PIXELS));
+    const codes = encoder.forward(this.images.subarray(0, BATCH * PIXELS));
     for (const axis of [0, 1]) {
       const values = codes.filter((_, i) => i % 2 === axis);
       const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
       const std = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
       const row = code.weight.values.subarray(axis * code.inputs, (axis + 1) * code.inputs);
-      row.set(row.map((weight) => weight / std));
-      code.bias.values[axis] = -mean / std;
+      row.set(row.map((weight) => (START_STD * weight) / std));
+      code.bias.values[axis] = (-START_STD * mean) / std;
     }
   }
 

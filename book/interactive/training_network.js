@@ -183,10 +183,13 @@ class Activation {
   }
 }
 
-const slopeOfRelu = (/** @type {number} */ y) => (y > 0 ? 1 : 0);
 const logistic = (/** @type {number} */ x) => 1 / (1 + Math.exp(-x));
 
-export const relu = () => new Activation((x) => Math.max(0, x), slopeOfRelu);
+export const relu = (leak = 0) =>
+  new Activation(
+    (x) => Math.max(leak * x, x),
+    (y) => (y > 0 ? 1 : leak),
+  );
 export const sigmoid = () => new Activation(logistic, (y) => y * (1 - y));
 
 /**
@@ -268,10 +271,6 @@ export class Network {
    */
   backward(dy, toInput = true) {
     return this.layers.reduceRight((gradient, layer, i) => layer.backward(gradient, toInput || i > 0), dy);
-  }
-
-  forgetGradients() {
-    for (const { gradient } of this.parameters) gradient.fill(0);
   }
 }
 
