@@ -295,12 +295,14 @@ def test_explorer_decodes_as_torch_does(desk: Any) -> None:
     milliseconds = page.evaluate(
         """() => {
             const { decode } = document.querySelector(".touch-body").touch;
-            const start = performance.now();
-            for (let i = 0; i < 200; i++) decode([i / 20 - 5, 3]);
-            return (performance.now() - start) / 200;
+            return Array.from({ length: 20 }, (_, batch) => {
+                const start = performance.now();
+                for (let i = 0; i < 10; i++) decode([i / 2, batch / 2]);
+                return (performance.now() - start) / 10;
+            });
         }"""
     )
-    print(f"one decoded image: {milliseconds:.2f} ms")
+    print(f"one decoded image: {np.median(milliseconds):.2f} ms")
     assert levels_apart(shown, model.decode(codes)) <= 2
 
 
@@ -328,18 +330,22 @@ def test_explorer_draws_the_grid_and_goes_on_following(desk: Any) -> None:
         """async () => {
             const plane = document.querySelector(".touch-plane");
             const box = plane.getBoundingClientRect();
+            const { draw } = document.querySelector(".touch-body").touch;
             const frame = () => new Promise(requestAnimationFrame);
             for (let i = 0; i < 80; i++) await frame();
-            const start = performance.now();
+            const times = [];
             for (let i = 1; i <= 60; i++) {
                 const place = { clientX: box.left + (box.width * i) / 60, clientY: box.top + box.height / 2 };
                 plane.dispatchEvent(new PointerEvent("pointermove", place));
+                const start = performance.now();
+                draw();
+                times.push(performance.now() - start);
                 await frame();
             }
-            return (performance.now() - start) / 60;
+            return times;
         }"""
     )
-    print(f"one frame of the explorer, the pointer moving over 17 x 17 images: {milliseconds:.1f} ms")
+    print(f"one drawing of the explorer with its 17 x 17 images: {np.median(milliseconds):.1f} ms")
     state = touch(page, "state")
     assert state["code"] == pytest.approx([state["limit"], 0], abs=state["limit"] / 100)
 

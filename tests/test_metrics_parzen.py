@@ -219,3 +219,11 @@ class TestEstimate:
     def test_reads_as_in_the_table(self) -> None:
         estimate = LikelihoodEstimate(315.94, 1.82, 0.16, 10_000, 10_000)
         assert str(estimate).startswith("315.9 ± 1.8 nats (sigma 0.160, 10,000 samples")
+
+
+def test_few_real_images_have_a_likelihood_too():
+    from aae_utils.data import load_mnist
+
+    test = load_mnist("test").images
+    found = parzen_log_likelihood(test[:200], test[1000:1500], 0.2)
+    assert torch.allclose(found, direct_sum(test[:200], test[1000:1500], 0.2), atol=1e-6)

@@ -320,10 +320,10 @@ class _Projection:
     """
 
     def __init__(self, points: Tensor) -> None:
-        points = points.float()
+        points = points.double()  # in float32 the decomposition fails on few points of many dimensions
         _, directions = torch.linalg.eigh(points.T @ points)
         # The bound holds for any orthonormal directions; float32 leaves them orthonormal to 1e-6 only.
-        orthonormal, _ = torch.linalg.qr(directions[:, -PROJECTED_DIMENSIONS:].double())
+        orthonormal, _ = torch.linalg.qr(directions[:, -PROJECTED_DIMENSIONS:])
         self.directions = orthonormal.float()
 
     def __call__(self, points: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ mount("explorer", async (stage, config) => {
   explorer.build(stage, config.shows);
   expose(stage, {
     decode: (/** @type {number[]} */ code) => Array.from(explorer.model.decode(code)),
+    draw: () => explorer.drawNow(),
     state: () => ({ code: explorer.code, touched: explorer.touched, limit: explorer.model.limit }),
   });
   explorer.move(shown.dot(0), 0);
