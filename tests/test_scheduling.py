@@ -37,7 +37,7 @@ def job(root: Path, seed: int = 0, epochs: int = 1, **training: int) -> Job:
     return Job(recipe, seed, root, "cpu", checkpoint_seconds=0)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> object:
+def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> object:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "nothing happened"

@@ -49,7 +49,8 @@ def losses(history: pd.DataFrame | Sequence[pd.DataFrame], *, columns: Sequence[
     missing = [name for name in names if name not in table]
     if missing or not names:
         raise FigureError(f"The history has no column {', '.join(missing) or 'of a loss'} to draw.")
-    figure, grid = figure_with_panels(len(names), min(3, len(names)), (2.6, 2.0))
+    across = 2 if len(names) == 4 else min(3, len(names))
+    figure, grid = figure_with_panels(len(names), across, (2.6, 2.0))
     for axes, name in zip(grid, names, strict=True):
         _loss_panel(axes, table[["epoch", name]].dropna(), name)
     if "images_per_second" in table:
