@@ -5,9 +5,8 @@ python benchmarks/peers.py --threads 1 2
 
 from __future__ import annotations
 
-import itertools
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +30,7 @@ IMAGES = 6000
 def loader(images: Tensor, labels: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Minibatches collected one image at a time, epoch after epoch."""
     dataset = TensorDataset(images, labels)
-    for _ in itertools.count():
+    while True:
         yield from DataLoader(dataset, batch_size, shuffle=True, drop_last=True)
 
 
@@ -105,7 +104,7 @@ class Peer:
     """A common way to write the step, and the networks and the minibatch that go with it."""
 
     name: str
-    steps: object
+    steps: Callable[[nn.Module, int], Iterator[list[float]]]
     settings: ModelSettings
     batch_size: int
 
@@ -124,7 +123,7 @@ PEERS = (
 def compare(peer: Peer, precisions: tuple[Precision, ...], seconds: float) -> list[float]:
     """Images per second of the peer, in float32, and of ours in each precision."""
     torch.manual_seed(0)
-    steps = peer.steps(peer.settings.build(IMAGE_DIM), peer.batch_size)  # type: ignore[operator]
+    steps = peer.steps(peer.settings.build(IMAGE_DIM), peer.batch_size)
     works = [lambda: next(steps)]
     for precision in precisions:
         trainer = make_trainer(peer.settings, peer.batch_size, precision, IMAGES)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -18,18 +19,15 @@ from aae_utils.variants.variational import VariationalSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "training_step.py"
+SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
 D, U, Z, B, K = 20, 12, 3, 8, 10  # pixels, units, code, minibatch, classes
 
 
 @pytest.fixture(scope="module")
-def benchmark():
-    specification = importlib.util.spec_from_file_location("training_step", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["training_step"] = module
-    specification.loader.exec_module(module)
-    yield module
-    del sys.modules["training_step"]
+def benchmark() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        yield importlib.import_module("training_step")
 
 
 def products_of(benchmark, settings: ModelSettings) -> list:
@@ -101,3 +99,13 @@ def test_a_measurement_takes_turns(benchmark):
     assert len(timing.steps) == len(timing.plain) == 3
     assert all(0 < fraction < 1.5 for fraction in timing.fractions)
     assert flops > 0
+
+
+@pytest.mark.parametrize(("number", "updates"), [(0, 2), (1, 4)])
+def test_the_other_ways_to_write_a_step_train_every_network(number, updates, benchmark):
+    peer = importlib.import_module("peers").PEERS[number]
+    model = benchmark.sized(peer.settings, U).build(benchmark.IMAGE_DIM)
+    before = [parameter.clone() for parameter in model.parameters()]
+    losses = next(peer.steps(model, B))
+    assert len(losses) == updates
+    assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
