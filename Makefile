@@ -63,12 +63,13 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@if command -v npm > /dev/null; then \
-	    { [ -d node_modules ] || npm ci --silent; } && npx biome check && npx tsc; \
+	    { [ -d node_modules ] || npm ci --silent; } && npx biome check --error-on-warnings && npx tsc; \
 	else echo "The scripts of the book were not checked: that needs Node.js."; fi
 
 format: $(STAMP) ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	@if [ -d node_modules ]; then npx biome check --write; fi
 
 bench: $(STAMP) ## time the training steps beside plain matrix products
 	@for script in benchmarks/*.py; do $(BIN)/python "$$script" || exit 1; done

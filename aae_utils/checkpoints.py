@@ -14,6 +14,7 @@ import torch
 
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
+NEW_CHECKPOINT = "checkpoint.new.pt"
 
 
 class CheckpointError(RuntimeError):
@@ -57,9 +58,10 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> bool:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / NEW_CHECKPOINT, state)
         with suppress(FileNotFoundError):
             os.replace(folder / CHECKPOINT, folder / PREVIOUS_CHECKPOINT)
-        _write(folder / CHECKPOINT, state)
+        os.replace(folder / NEW_CHECKPOINT, folder / CHECKPOINT)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         warnings.warn(
             f"No checkpoint was written to {folder} ({error}): training goes on, free some space.",
@@ -79,7 +81,7 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
 
     A damaged one is skipped with a warning; CheckpointError when checkpoints exist and none can be read.
     """
-    found = [folder / name for name in (CHECKPOINT, PREVIOUS_CHECKPOINT)]
+    found = [folder / name for name in (NEW_CHECKPOINT, CHECKPOINT, PREVIOUS_CHECKPOINT)]
     found = [path for path in found if path.exists()]
     for path in found:
         try:

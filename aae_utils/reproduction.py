@@ -396,7 +396,7 @@ def train_or_load(name: str, setting: Setting = "laptop", seed: int = 0) -> Run:
         run, verb = find_run(name, setting, seed), "Loaded"
         if deviation(run):
             raise RunError(f"{deviation(run)}: move it away, and train the recipe or restore its run.")
-    print(f"{verb} {run.name}: {run.seconds / 60:.1f} minutes of training on {run.trained_on}.")
+    print(f"{verb} {run.name}: {run.seconds / 60:.1f} min on {run.trained_on}.")
     return run
 
 

@@ -618,7 +618,7 @@ def test_train_or_load_loads_the_shipped_run(shipped, monkeypatch, capsys):
         monkeypatch.setenv("AAE_RETRAIN", answer)
         assert train_or_load("aae-gaussian") == shipped
     assert capsys.readouterr().out.splitlines()[0] == (
-        f"Loaded aae-gaussian/laptop-seed0: {shipped.seconds / 60:.1f} minutes of training on cpu, 1 thread."
+        f"Loaded aae-gaussian/laptop-seed0: {shipped.seconds / 60:.1f} min on cpu, 1 thread."
     )
     assert epochs == []
     assert "make it with `aae train vae-mixture" in sentence(lambda: train_or_load("vae-mixture"))
