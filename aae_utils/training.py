@@ -390,9 +390,7 @@ class Trainer:
         self.history = state["history"]
         self.saved_epoch = self.epoch
 
-    def resume(
-        self, folder: Path, accept: Callable[[dict[str, Any]], object] = lambda notes: None
-    ) -> None:
+    def resume(self, folder: Path, accept: Callable[[dict[str, Any]], object] = lambda notes: None) -> None:
         """Continue from the newest whole checkpoint in `folder`; start afresh where there is none.
 
         `accept` gets the checkpoint's notes first and may raise.
