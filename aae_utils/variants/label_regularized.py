@@ -73,7 +73,10 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
 
     def __init__(self, settings: LabelRegularizedSettings, image_dim: int = 784) -> None:
         if not isinstance(settings.prior, LabelledPrior):
-            raise ValueError(f"{type(settings.prior).__name__} has no regions for labels: use another prior.")
+            raise ValueError(
+                f"{type(settings.prior).__name__} has no regions for labels:"
+                " use GaussianMixture or SwissRoll."
+            )
         super().__init__(settings, image_dim, label_inputs=settings.prior.classes + 1)
         self.label_scale = settings.label_scale
 
