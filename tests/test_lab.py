@@ -231,7 +231,7 @@ def train(page: Page, steps: int) -> list[dict[str, float]]:
 @pytest.mark.parametrize("way", ["file", "http"])
 def test_training_halves_the_distance_to_the_prior(browser: Browser, site: Path, way: str) -> None:
     with served(site) as address, open_lab(browser, address if way == "http" else site.as_uri()) as page:
-        page.get_by_role("radio", name="Ring").check()
+        page.get_by_role("radio", name="Ten spokes").check()
         start = wait_until(page, "state.steps === 0")["distance"]
         press(page, "Start")
         state = wait_until(page, f"state.distance <= {start / 2} || state.steps > {STEPS_IN_TIME}")
@@ -243,8 +243,8 @@ def test_same_seed_gives_the_same_numbers(browser: Browser, site: Path) -> None:
     with open_lab(browser, site.as_uri()) as page:
         runs = []
         for seed in (7, 7, 8):
-            page.get_by_label("Seed").fill(str(seed))
-            page.get_by_label("Seed").press("Enter")
+            page.get_by_role("spinbutton", name="Seed").fill(str(seed))
+            page.get_by_role("spinbutton", name="Seed").press("Enter")
             press(page, "Start over")
             wait_until(page, "state.steps === 0")
             runs.append(train(page, 40))

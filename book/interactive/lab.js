@@ -54,7 +54,7 @@ mount("lab", async (stage) => {
 
   const drawing = new Drawing();
   let settings = { ...DEFAULTS };
-  let prior = "gaussian";
+  let prior = "spokes";
   let seed = 1;
   let generation = 0;
   let [arrived, between] = [0, 0]; // when the last report came, and how long after the one before
@@ -92,7 +92,7 @@ mount("lab", async (stage) => {
     send("reset", {
       images: trained,
       held,
-      prior: ready() ? priorChoice() : { name: "gaussian" },
+      prior: ready() ? priorChoice() : { name: "spokes" },
       settings,
       seed,
     });
