@@ -92,7 +92,7 @@ def torch_networks(batch_norm: bool) -> nn.ModuleDict:
         {
             "encoder": nn.Sequential(*encoder),
             "decoder": nn.Sequential(*decoder),
-            "discriminator": nn.Sequential(*judge, nn.Linear(NARROW, 1)),
+            "discriminator": nn.Sequential(*judge),
         }
     )
 
