@@ -32,8 +32,8 @@ export const EXPERIMENTS = [
     label: "No reconstruction",
     change: { reconstruction: false },
     notice:
-      "The codes match the prior, and mean nothing: every place decodes to the same grey, and the digits lie in no" +
-      " order. The error stays above that of the mean image.",
+      "The codes match the prior, and mean nothing: the decoder has learned nothing, so every place decodes to noise." +
+      " The error stays far above that of the mean image.",
     page: "what_goes_wrong.html#wrong-dead",
     title: "The reconstruction loss hardly falls",
   },

@@ -74,7 +74,7 @@ export class AdversarialAutoencoder {
     this.discriminator = new Network(
       ...[new Dense(2, narrow, random, 2), this.norms[0], relu(LEAK)],
       ...[new Dense(narrow, narrow, random), this.norms[1], relu(LEAK)],
-      new Dense(narrow, 1, random),
+      new Dense(narrow, 1, random, 0, 0.05), // its first answers lie near one half
     );
   }
 

@@ -118,13 +118,14 @@ export class Dense {
    * @param {number} outputs
    * @param {{ normal: () => number }} random
    * @param {number} [biasStd]
+   * @param {number} [gain] makes the weights smaller or larger
    */
-  constructor(inputs, outputs, random, biasStd = 0) {
+  constructor(inputs, outputs, random, biasStd = 0, gain = 1) {
     this.inputs = inputs;
     this.outputs = outputs;
     const draw = (/** @type {number} */ length, /** @type {number} */ std) =>
       new Parameter(Float32Array.from({ length }, () => std * random.normal()));
-    this.weight = draw(outputs * inputs, Math.sqrt(2 / inputs));
+    this.weight = draw(outputs * inputs, gain * Math.sqrt(2 / inputs));
     this.bias = draw(outputs, biasStd);
     this.parameters = [this.weight, this.bias];
   }
