@@ -263,15 +263,6 @@ def time_in_words(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} days"
 
 
-def machine_of(run: Run) -> str:
-    """The devices on which a run was trained, with the threads that a processor gave it."""
-    return ", then ".join(dict.fromkeys(_device(part.device, part.threads) for part in run.parts))
-
-
-def _device(device: str, threads: int) -> str:
-    return f"cpu, {threads} thread{'' if threads == 1 else 's'}" if device == "cpu" else device
-
-
 def expected_time(recipe: Recipe, runs: RunGroups) -> Duration | None:
     """The median time of a recipe's runs; else an estimate from its other setting; None without any run.
 
@@ -279,11 +270,11 @@ def expected_time(recipe: Recipe, runs: RunGroups) -> Duration | None:
     """
     known = runs.get((recipe.name, recipe.setting))
     if known:
-        return Duration(statistics.median(run.seconds for run in known), machine_of(known[0]), True)
+        return Duration(statistics.median(run.seconds for run in known), known[0].trained_on, True)
     for other in (runs[recipe.name, s][0] for s in SETTINGS if (recipe.name, s) in runs):
         if other.recipe.data == recipe.data:
             work = _work(recipe, other.image_dim) / _work(other.recipe, other.image_dim)
-            return Duration(other.seconds * work, machine_of(other), False)
+            return Duration(other.seconds * work, other.trained_on, False)
     return None
 
 

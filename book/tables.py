@@ -25,7 +25,6 @@ from aae_utils.report import (
     counted_runs,
     deviations,
     expected_time,
-    machine_of,
     mean_and_spread,
     paper_numbers,
     place_of,
@@ -337,7 +336,7 @@ def _all_runs(runs: RunGroups) -> Iterator[dict[str, str]]:
     for run in (run for group in runs.values() for run in group):
         yield {
             "run": f"`{run.name}`",
-            "trained in": f"{run.seconds / 60:.1f} min, {machine_of(run)}",
+            "trained in": f"{run.seconds / 60:.1f} min, {run.trained_on}",
             "code": ", ".join(dict.fromkeys(part.commit for part in run.parts)),
             "results": results_in_words(run.results),
         }

@@ -92,7 +92,14 @@ class QuietHandler(SimpleHTTPRequestHandler):
 def served_book() -> Iterator[str]:
     """The address under which the built book is served, without a slash at its end."""
     require_book()
-    with Server(("127.0.0.1", 0), partial(QuietHandler, directory=HTML)) as server:
+    with served(HTML) as address:
+        yield address
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address under which a folder is served, without a slash at its end."""
+    with Server(("127.0.0.1", 0), partial(QuietHandler, directory=folder)) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

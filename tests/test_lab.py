@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from browser import PHONE, open_browser, open_page
+from browser import PHONE, open_browser, open_page, served
 from sphinx.application import Sphinx
-from test_interactive import CONF, PAGE, served, touch
+from test_interactive import CONF, PAGE, touch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:

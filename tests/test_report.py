@@ -248,7 +248,7 @@ def test_machines_of_an_interrupted_run_are_named_in_order(tmp_path):
     run = write_run(tmp_path, get_recipe("baseline-100"), {})
     parts = (PART, replace(PART, first_epoch=2), replace(PART, device="NVIDIA H100", first_epoch=3))
     moved = replace(run, description=replace(run.description, parts=parts))
-    assert report.machine_of(moved) == "cpu, 1 thread, then NVIDIA H100"
+    assert moved.trained_on == "cpu, 1 thread, then NVIDIA H100"
 
 
 # The command's tables
