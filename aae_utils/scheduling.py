@@ -19,6 +19,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 import torch
+from tqdm import tqdm
 
 from aae_utils.recipes import Recipe
 from aae_utils.reproduction import train_recipe
@@ -157,6 +158,8 @@ def _in_own_process(job: Job, lifeline: Connection, stopped: threading.Event) ->
 
 def _end_with_parent(lifeline: Connection) -> None:
     """Watch the pipe that the parent holds open: it closes when the parent wants us to end, or is dead."""
+    # a bar's own lock is shared between processes, and Python complains of it when one ends like this
+    tqdm.set_lock(threading.RLock())
 
     def watch() -> None:
         try:

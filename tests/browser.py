@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +88,20 @@ class QuietHandler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None: ...
+
+
+def build_pages(source: Path, html: Path) -> Path:
+    """Build a folder of sources, with a `conf.py`, into `html`; a warning is an error.
+
+    Each build is a process of its own: Sphinx warns when a process loads its extensions twice.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "-d", str(html.with_name("doctrees")), source, html],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return html
 
 
 @contextmanager

@@ -267,7 +267,8 @@ def test_what_a_recipe_starts_from_is_made_first(aae, monkeypatch):
     ]
 
 
-def test_an_interrupt_ends_cleanly(tmp_path):
+@pytest.mark.parametrize("training", [False, True], ids=["at the start", "while it trains"])
+def test_an_interrupt_ends_cleanly(tmp_path, training):
     """Ctrl-C reaches the command and its processes together, as on a terminal."""
     options = ["baseline-100", "--seeds", "1", "--device", "cpu", "--root", str(tmp_path)]
     process = subprocess.Popen(
@@ -285,6 +286,8 @@ def test_an_interrupt_ends_cleanly(tmp_path):
     while not folder.parent.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
+    if training:
+        time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate(timeout=60) == (
         "",

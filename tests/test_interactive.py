@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browser import PHONE, open_browser, open_page, served
+from browser import PHONE, build_pages, open_browser, open_page, served
 from scipy.special import logsumexp
-from sphinx.application import Sphinx
 from torch import Tensor
 
 from aae_utils import data, runs
@@ -153,12 +152,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stored = ROOT / "_build" / ".touch"
     stored.mkdir(parents=True, exist_ok=True)
     (folder / ".touch").symlink_to(stored)
-    app = Sphinx(
-        source, source, folder / "html", folder / "doctrees", "html", status=None, warningiserror=True
-    )
-    app.build()
-    assert app.statuscode == 0
-    return folder / "html"
+    return build_pages(source, folder / "html")
 
 
 @pytest.fixture(scope="module")

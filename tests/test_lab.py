@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from browser import PHONE, open_browser, open_page, served
-from sphinx.application import Sphinx
+from browser import PHONE, build_pages, open_browser, open_page, served
 from test_interactive import CONF, PAGE, touch
 from torch import Tensor, nn
 
@@ -189,12 +188,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     (source / "conf.py").write_text(CONF.format(ext=str(BOOK / "_ext"), static=str(BOOK / "_static")))
     (source / "index.md").write_text(PAGE.format(name="lab"))
-    app = Sphinx(
-        source, source, folder / "html", folder / "doctrees", "html", status=None, warningiserror=True
-    )
-    app.build()
-    assert app.statuscode == 0
-    return folder / "html"
+    return build_pages(source, folder / "html")
 
 
 @contextmanager
