@@ -15,7 +15,7 @@ from torch import Tensor
 from aae_utils.checks import require_flag, require_known, require_whole
 from aae_utils.data_files import data_root, read_mnist, read_svhn, read_tfd
 
-UNLABELLED = -1
+UNLABELED = -1
 """The label of an image that has none, or whose label is hidden."""
 
 SPLITS = {
@@ -89,8 +89,8 @@ def _require_images(images: Tensor) -> None:
 def _require_labels(labels: Tensor, count: int) -> None:
     if not isinstance(labels, Tensor) or labels.shape != (count,) or labels.dtype != torch.int64:
         raise ValueError(f"labels must be a ({count},) tensor of int64, not {_described(labels)}.")
-    if count > 0 and labels.min() < UNLABELLED:
-        raise ValueError(f"labels must be {UNLABELLED} (no label) or more, not {int(labels.min())}.")
+    if count > 0 and labels.min() < UNLABELED:
+        raise ValueError(f"labels must be {UNLABELED} (no label) or more, not {int(labels.min())}.")
 
 
 def _described(value: object) -> str:
@@ -236,17 +236,17 @@ def load_tfd(
 ) -> ImageData:
     """Toronto Face Database, `(N, 2304)` in [0, 1], from the user's own `root/TFD_48x48.mat`.
 
-    Labels are the seven expressions as 0 to 6, and -1 for faces without one. Splits: "train" (all unlabelled
+    Labels are the seven expressions as 0 to 6, and -1 for faces without one. Splits: "train" (all unlabeled
     faces and the training part of the fold), "validation" and "test". `fold` is 0 to 4. Raises DataError
     where the file is missing or has another layout.
     """
     require_known("split of tfd", split, SPLITS["tfd"])
     images, expressions, folds = read_tfd(_folder(root))
     require_whole("fold", fold, least=0, most=4)
-    # In a column of `folds`: 0 unlabelled, 1 training, 2 validation, 3 test.
+    # In a column of `folds`: 0 unlabeled, 1 training, 2 validation, 3 test.
     members = {"train": (0, 1), "validation": (2,), "test": (3,)}[split]
     chosen = np.isin(folds[:, fold], members)
-    labels = np.where(expressions > 0, expressions - 1, UNLABELLED)
+    labels = np.where(expressions > 0, expressions - 1, UNLABELED)
     return _image_data(images[chosen], labels[chosen], (48, 48), device)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aae_utils.checks import require_number, require_whole
-from aae_utils.data import UNLABELLED
+from aae_utils.data import UNLABELED
 
 
 @runtime_checkable
@@ -34,7 +34,7 @@ class Prior(Protocol):
 
 
 @runtime_checkable
-class LabelledPrior(Prior, Protocol):
+class LabeledPrior(Prior, Protocol):
     """A prior with one region for each label (section 2.3, Figure 4)."""
 
     @property
@@ -107,12 +107,12 @@ class GaussianMixture:
         device: torch.device | str = "cpu",
     ) -> Tensor:
         """Draw `(count, 2)` codes, every component equally likely."""
-        labels = torch.full((count,), UNLABELLED, device=device)
+        labels = torch.full((count,), UNLABELED, device=device)
         return self.sample_given(labels, generator)
 
     def sample_given(self, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw `(N, 2)` codes, code i from component `labels[i]`; -1 draws from the whole mixture."""
-        component = _fill_unlabelled(labels, self.classes, generator)
+        component = _fill_unlabeled(labels, self.classes, generator)
         offsets = torch.randn(len(labels), 2, generator=generator, device=labels.device)
         return self.place(component, offsets)
 
@@ -170,12 +170,12 @@ class SwissRoll:
         device: torch.device | str = "cpu",
     ) -> Tensor:
         """Draw `(count, 2)` codes from the whole roll."""
-        labels = torch.full((count,), UNLABELLED, device=device)
+        labels = torch.full((count,), UNLABELED, device=device)
         return self.sample_given(labels, generator)
 
     def sample_given(self, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw `(N, 2)` codes, code i from segment `labels[i]`; -1 draws from the whole roll."""
-        segment = _fill_unlabelled(labels, self.classes, generator)
+        segment = _fill_unlabeled(labels, self.classes, generator)
         position = torch.rand(len(labels), generator=generator, device=labels.device)
         noise = torch.randn(len(labels), 2, generator=generator, device=labels.device)
         return self.axis((segment + position) / self.classes) + self.noise_std * noise
@@ -240,6 +240,6 @@ class CustomPrior:
         return codes
 
 
-def _fill_unlabelled(labels: Tensor, classes: int, generator: torch.Generator | None) -> Tensor:
+def _fill_unlabeled(labels: Tensor, classes: int, generator: torch.Generator | None) -> Tensor:
     drawn = torch.randint(classes, labels.shape, generator=generator, device=labels.device)
-    return torch.where(labels == UNLABELLED, drawn, labels)
+    return torch.where(labels == UNLABELED, drawn, labels)

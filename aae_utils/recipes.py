@@ -28,8 +28,8 @@ class ModelSettings:
     """Name of the variant in a run's description."""
     needs_labels: ClassVar[bool] = False
     """Whether the model reads the label of every image (section 4)."""
-    only_labelled_images: ClassVar[bool] = False
-    """Whether an epoch is a pass over the labelled images alone (the baseline of Table 2)."""
+    only_labeled_images: ClassVar[bool] = False
+    """Whether an epoch is a pass over the labeled images alone (the baseline of Table 2)."""
     measured: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     """The networks that `measure` cannot do without: a run has to keep them."""
 

@@ -20,7 +20,7 @@ from aae_utils.checkpoints import (
     save_checkpoint,
 )
 from aae_utils.checks import LARGEST, require_number, require_whole
-from aae_utils.data import UNLABELLED, ImageData, Splits, balanced_subset, load_splits
+from aae_utils.data import UNLABELED, ImageData, Splits, balanced_subset, load_splits
 from aae_utils.descriptions import difference_of, from_plain, to_plain
 from aae_utils.film import Film
 from aae_utils.metrics.parzen import LikelihoodEstimate
@@ -174,19 +174,19 @@ def make_trainer(
 
 
 def make_training_set(recipe: Recipe, pool: ImageData, seed: int) -> TrainingSet:
-    """Hide the labels that a recipe does not show, and set the labelled images apart."""
+    """Hide the labels that a recipe does not show, and set the labeled images apart."""
     labels = recipe.data.labels
     if labels is None:
-        return TrainingSet(pool.images, torch.full_like(pool.labels, UNLABELLED))
+        return TrainingSet(pool.images, torch.full_like(pool.labels, UNLABELED))
     if labels == "all":
         return TrainingSet(pool.images, pool.labels, pool.images, pool.labels)
     chosen = balanced_subset(pool.labels, labels, seed)
-    labelled = pool.subset(chosen)
-    if recipe.model.only_labelled_images:
-        return TrainingSet(labelled.images, labelled.labels, labelled.images, labelled.labels)
-    visible = torch.full_like(pool.labels, UNLABELLED)
-    visible[chosen] = labelled.labels
-    return TrainingSet(pool.images, visible, labelled.images, labelled.labels)
+    labeled = pool.subset(chosen)
+    if recipe.model.only_labeled_images:
+        return TrainingSet(labeled.images, labeled.labels, labeled.images, labeled.labels)
+    visible = torch.full_like(pool.labels, UNLABELED)
+    visible[chosen] = labeled.labels
+    return TrainingSet(pool.images, visible, labeled.images, labeled.labels)
 
 
 def make_monitor(recipe: Recipe, validation: ImageData) -> Monitor:
@@ -216,7 +216,7 @@ def _require_phases(recipe: Recipe, model: nn.Module) -> None:
     """Rates that no phase takes, and a phase without its images, are slips."""
     used = {phase.rates for phase in model.phases()}  # type: ignore[operator]
     if "classification" in used and recipe.data.labels is None:
-        raise ValueError(f"{recipe.name} learns from labelled images: set labels, not None.")
+        raise ValueError(f"{recipe.name} learns from labeled images: set labels, not None.")
     usual = TrainingSettings(recipe.training.epochs)
     for group in RATE_GROUPS:
         if group not in used and getattr(recipe.training, group) != getattr(usual, group):

@@ -41,14 +41,14 @@ class TrainingDiverged(RuntimeError):
 class Batch:
     """What one training step sees.
 
-    x `(B, D)` images; y `(B,)` their labels, -1 where the label is hidden; `labelled_x` `(L, D)` and
-    `labelled_y` `(L,)` the labelled minibatch of section 5; `generator` the source of all noise.
+    x `(B, D)` images; y `(B,)` their labels, -1 where the label is hidden; `labeled_x` `(L, D)` and
+    `labeled_y` `(L,)` the labeled minibatch of section 5; `generator` the source of all noise.
     """
 
     x: Tensor
     y: Tensor
-    labelled_x: Tensor | None = None
-    labelled_y: Tensor | None = None
+    labeled_x: Tensor | None = None
+    labeled_y: Tensor | None = None
     generator: torch.Generator | None = None
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -132,12 +132,12 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a run may look at: images `(N, D)`, visible labels `(N,)` (-1 hidden), labelled images."""
+    """What a run may look at: images `(N, D)`, visible labels `(N,)` (-1 hidden), labeled images."""
 
     x: Tensor
     y: Tensor
-    labelled_x: Tensor | None = None
-    labelled_y: Tensor | None = None
+    labeled_x: Tensor | None = None
+    labeled_y: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.x.dim() != 2 or not self.x.is_floating_point() or self.y.shape != self.x.shape[:1]:
@@ -145,17 +145,17 @@ class TrainingSet:
                 f"Expected floating-point images (N, D) and one label each, got {tuple(self.x.shape)} of"
                 f" {self.x.dtype} and {tuple(self.y.shape)}."
             )
-        if (self.labelled_x is None) != (self.labelled_y is None):
-            raise ValueError("Give labelled_x and labelled_y together, or neither.")
-        for labels in (self.y, self.labelled_y):
+        if (self.labeled_x is None) != (self.labeled_y is None):
+            raise ValueError("Give labeled_x and labeled_y together, or neither.")
+        for labels in (self.y, self.labeled_y):
             if labels is not None and labels.dtype != torch.int64:
                 raise ValueError(f"Labels are int64 numbers from 0 on, or -1, not {labels.dtype}.")
-        if self.labelled_y is not None and self.labelled_x is not None:
-            count = len(self.labelled_y)
-            if count == 0 or self.labelled_x.shape != (count, self.x.shape[1]):
+        if self.labeled_y is not None and self.labeled_x is not None:
+            count = len(self.labeled_y)
+            if count == 0 or self.labeled_x.shape != (count, self.x.shape[1]):
                 raise ValueError(
-                    f"Expected labelled images ({max(count, 1)}, {self.x.shape[1]}) beside {count} labels,"
-                    f" got {tuple(self.labelled_x.shape)}."
+                    f"Expected labeled images ({max(count, 1)}, {self.x.shape[1]}) beside {count} labels,"
+                    f" got {tuple(self.labeled_x.shape)}."
                 )
 
     def __len__(self) -> int:
@@ -250,23 +250,23 @@ class Trainer:
         move(list(self.averaged.parameters()), list(self.model.parameters()), 0)
 
     def batches(self) -> Iterator[Batch]:
-        """The minibatches of one epoch, shuffled, with as many labelled minibatches beside them."""
+        """The minibatches of one epoch, shuffled, with as many labeled minibatches beside them."""
         steps, size = self.steps_per_epoch, self.settings.batch_size
         order = shuffled(len(self.data), steps * size, self.order)
-        labelled_order = self._labelled_order(steps)
+        labeled_order = self._labeled_order(steps)
         for step in range(steps):
             index = order[step * size : (step + 1) * size]
-            labelled_x = labelled_y = None
-            if labelled_order is not None:
-                chosen = labelled_order[step]
-                labelled_x, labelled_y = self.data.labelled_x[chosen], self.data.labelled_y[chosen]  # type: ignore[index]
-            yield Batch(self.data.x[index], self.data.y[index], labelled_x, labelled_y, self.noise)
+            labeled_x = labeled_y = None
+            if labeled_order is not None:
+                chosen = labeled_order[step]
+                labeled_x, labeled_y = self.data.labeled_x[chosen], self.data.labeled_y[chosen]  # type: ignore[index]
+            yield Batch(self.data.x[index], self.data.y[index], labeled_x, labeled_y, self.noise)
 
-    def _labelled_order(self, steps: int) -> Tensor | None:
-        if self.data.labelled_x is None:
+    def _labeled_order(self, steps: int) -> Tensor | None:
+        if self.data.labeled_x is None:
             return None
-        size = min(self.settings.batch_size, len(self.data.labelled_x))
-        return shuffled(len(self.data.labelled_x), steps * size, self.order).view(steps, size)
+        size = min(self.settings.batch_size, len(self.data.labeled_x))
+        return shuffled(len(self.data.labeled_x), steps * size, self.order).view(steps, size)
 
     def step(self, batch: Batch) -> Terms:
         """Run every phase once; return the loss terms, still on the device."""

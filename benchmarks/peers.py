@@ -75,7 +75,7 @@ def phase_steps(model: nn.Module, batch_size: int) -> Iterator[list[float]]:
     labels = torch.randint(10, (IMAGES,))
     images = torch.rand(IMAGES, IMAGE_DIM)
     batches = loader(images, labels, batch_size)
-    labelled = loader(images[:1000], labels[:1000], batch_size)
+    labeled = loader(images[:1000], labels[:1000], batch_size)
     autoencoder = adam(model.encoder, model.decoder)
     discriminators = adam(model.label_discriminator, model.style_discriminator)
     generator, classifier = adam(model.encoder), adam(model.encoder)
@@ -94,7 +94,7 @@ def phase_steps(model: nn.Module, batch_size: int) -> Iterator[list[float]]:
         fooled = right(model.label_discriminator(y.softmax(1))) + right(model.style_discriminator(z))
         losses.append(update(generator, fooled))
 
-        x, digits = next(labelled)
+        x, digits = next(labeled)
         losses.append(update(classifier, functional.cross_entropy(model.encoder(x)[0], digits)))
         yield losses
 

@@ -62,6 +62,6 @@ def svhn_files(tmp_path, monkeypatch) -> Path:
 def tfd_files(tmp_path, monkeypatch) -> Path:
     """A small Toronto Face Database in place of the real one, in its .mat layout."""
     root = tmp_path / "tfd"
-    write_tfd(root, **tfd_content(unlabelled=100, labelled=70))
+    write_tfd(root, **tfd_content(unlabeled=100, labeled=70))
     monkeypatch.setenv("AAE_DATA", str(root))
     return root

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from small_models import SETTINGS, build
 
-from aae_utils.data import UNLABELLED, ImageData
+from aae_utils.data import UNLABELED, ImageData
 from aae_utils.film import Film
 from aae_utils.networks import Corruption
 from aae_utils.priors import SwissRoll
@@ -33,7 +33,7 @@ ONE_CODE = "one code, with a film"
 def toy_data(images: int = STEPS * 10 + 3, pixels: int = 20) -> TrainingSet:
     """Random images in which every third label is visible."""
     x = torch.rand(images, pixels, generator=torch.Generator().manual_seed(9))
-    y = torch.where(torch.arange(images) % 3 == 0, torch.arange(images) % 10, UNLABELLED)
+    y = torch.where(torch.arange(images) % 3 == 0, torch.arange(images) % 10, UNLABELED)
     return TrainingSet(x, y, x[y >= 0], y[y >= 0])
 
 

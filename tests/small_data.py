@@ -46,17 +46,17 @@ def write_svhn(root: Path, name: str, count: int, seed: int = 0) -> tuple[np.nda
     return images, labels
 
 
-def tfd_content(unlabelled: int = 20, labelled: int = 21) -> dict[str, np.ndarray]:
-    """The arrays of TFD: expressions 1 to 7 or -1, and five folds of 0 (unlabelled), 1, 2 and 3."""
-    count = unlabelled + labelled
+def tfd_content(unlabeled: int = 20, labeled: int = 21) -> dict[str, np.ndarray]:
+    """The arrays of TFD: expressions 1 to 7 or -1, and five folds of 0 (unlabeled), 1, 2 and 3."""
+    count = unlabeled + labeled
     random = np.random.default_rng(0)
     expressions = np.full((count, 1), -1, dtype=np.int16)
-    expressions[unlabelled:, 0] = np.arange(labelled) % 7 + 1
+    expressions[unlabeled:, 0] = np.arange(labeled) % 7 + 1
     folds = np.zeros((count, 5), dtype=np.uint8)
     for fold in range(5):
-        # Of every seven labelled faces five train, one validates and one tests.
-        place = (np.arange(labelled) // 3 + fold) % 7
-        folds[unlabelled:, fold] = np.where(place == 5, 2, np.where(place == 6, 3, 1))
+        # Of every seven labeled faces five train, one validates and one tests.
+        place = (np.arange(labeled) // 3 + fold) % 7
+        folds[unlabeled:, fold] = np.where(place == 5, 2, np.where(place == 6, 3, 1))
     return {
         "images": random.integers(0, 256, (count, 48, 48), dtype=np.uint8),
         "labs_ex": expressions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from aae_utils.data import UNLABELLED
+from aae_utils.data import UNLABELED
 from aae_utils.priors import Gaussian, GaussianMixture, SwissRoll
 from aae_utils.recipes import ModelSettings
 from aae_utils.training import Batch, Rates, Terms, Trainer, TrainingSet, TrainingSettings
@@ -71,11 +71,11 @@ def build(settings: ModelSettings | str, seed: int = 0) -> nn.Module:
 
 
 def make_batch(count: int = 8, hidden: int = 0, noise: int = 2) -> Batch:
-    """Images with the labels 0 to 9 in turn, the first `hidden` of them hidden, and four labelled images."""
+    """Images with the labels 0 to 9 in turn, the first `hidden` of them hidden, and four labeled images."""
     x, y = torch.rand(count, PIXELS, generator=seeded(1)), torch.arange(count) % 10
-    labelled_x, labelled_y = x[-4:].clone(), y[-4:].clone()
-    y[:hidden] = UNLABELLED
-    return Batch(x, y, labelled_x, labelled_y, seeded(noise))
+    labeled_x, labeled_y = x[-4:].clone(), y[-4:].clone()
+    y[:hidden] = UNLABELED
+    return Batch(x, y, labeled_x, labeled_y, seeded(noise))
 
 
 def trainer_of(
@@ -84,7 +84,7 @@ def trainer_of(
     """A trainer whose every phase makes plain steps of gradient descent at one rate."""
     batch = batch or make_batch()
     rates = Rates(rate, 0.0)
-    data = TrainingSet(batch.x, batch.y, batch.labelled_x, batch.labelled_y)
+    data = TrainingSet(batch.x, batch.y, batch.labeled_x, batch.labeled_y)
     return Trainer(model, data, TrainingSettings(1, len(batch.x), *[rates] * 4, **settings))
 
 

@@ -101,20 +101,20 @@ def test_every_value_is_checked_where_it_is_set(make, value, field):
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "labelled", "words"),
+    ("x", "y", "labeled", "words"),
     [
         (torch.zeros(5, 4, 4), torch.zeros(5).long(), (), r"\(N, D\) .* got \(5, 4, 4\)"),
         (torch.zeros(5, 4).byte(), torch.zeros(5).long(), (), "floating-point images .* torch.uint8"),
         (torch.zeros(5, 4), torch.zeros(6).long(), (), r"one label each, .* \(6,\)"),
         (torch.zeros(5, 4), torch.zeros(5), (), "Labels are int64 .*, not torch.float32"),
-        (torch.zeros(5, 4), torch.zeros(5).long(), ((2, 4), None), "labelled_x and labelled_y together"),
-        (torch.zeros(5, 4), torch.zeros(5).long(), ((2, 3), (2,)), r"labelled images \(2, 4\) .*\(2, 3\)"),
+        (torch.zeros(5, 4), torch.zeros(5).long(), ((2, 4), None), "labeled_x and labeled_y together"),
+        (torch.zeros(5, 4), torch.zeros(5).long(), ((2, 3), (2,)), r"labeled images \(2, 4\) .*\(2, 3\)"),
         (torch.zeros(5, 4), torch.zeros(5).long(), ((3, 4), (2,)), r"beside 2 labels, got \(3, 4\)"),
-        (torch.zeros(5, 4), torch.zeros(5).long(), ((0, 4), (0,)), r"labelled images \(1, 4\)"),
+        (torch.zeros(5, 4), torch.zeros(5).long(), ((0, 4), (0,)), r"labeled images \(1, 4\)"),
     ],
 )
-def test_images_and_labels_that_do_not_fit_are_an_error(x, y, labelled, words):
-    images, labels = labelled or (None, None)
+def test_images_and_labels_that_do_not_fit_are_an_error(x, y, labeled, words):
+    images, labels = labeled or (None, None)
     with pytest.raises(ValueError, match=words):
         TrainingSet(
             x,

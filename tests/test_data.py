@@ -11,7 +11,7 @@ from small_data import tfd_content
 
 from aae_utils.data import (
     SPLITS,
-    UNLABELLED,
+    UNLABELED,
     DataSettings,
     ImageData,
     Splits,
@@ -87,10 +87,10 @@ def test_tfd_pixels_labels_and_splits(tfd_files):
     train = parts["train"]
     assert (train.dim, train.shape) == (2304, (48, 48))
     # all 100 faces without an expression, and of the 70 others two sevenths are held out, three at a time
-    assert [(part.labels == UNLABELLED).sum() for part in parts.values()] == [100, 0, 0]
+    assert [(part.labels == UNLABELED).sum() for part in parts.values()] == [100, 0, 0]
     assert [len(part) for part in parts.values()] == [100 + 52, 9, 9]
     assert train.labels[100:108].tolist() == [0, 1, 2, 3, 4, 5, 6, 0]
-    original = tfd_content(unlabelled=100, labelled=70)["images"][101]
+    original = tfd_content(unlabeled=100, labeled=70)["images"][101]
     np.testing.assert_allclose(train.images[101].reshape(train.shape).numpy() * 255, original, atol=1e-4)
     assert len(torch.cat([part.images for part in parts.values()]).unique(dim=0)) == 170
 
@@ -273,7 +273,7 @@ def test_balanced_subset_draws_every_image_equally_often():
     assert ((drawn.flatten().bincount(minlength=20) - 200).abs() < 5 * 12.6).all()
 
 
-def test_balanced_subset_never_takes_unlabelled_images():
+def test_balanced_subset_never_takes_unlabeled_images():
     labels = torch.tensor([-1, 0, -1, 1, -1, 0, 1])
     assert balanced_subset(labels, 4, seed=0).tolist() == [1, 3, 5, 6]
 
@@ -288,4 +288,4 @@ def test_balanced_subset_refuses_small_classes_and_no_labels():
     with pytest.raises(ValueError, match="Class 1 has 1 images, but 2 are wanted"):
         balanced_subset(torch.tensor([0, 0, 0, 1]), 4, seed=0)
     with pytest.raises(ValueError, match="from 0 classes"):
-        balanced_subset(torch.full((5,), UNLABELLED), 5, seed=0)
+        balanced_subset(torch.full((5,), UNLABELED), 5, seed=0)

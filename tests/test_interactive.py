@@ -27,8 +27,8 @@ import interactive  # noqa: E402
 import rounding  # noqa: E402
 
 PIECES = {
-    "explorer-labels": "plane-labelled-mixture",
-    "film-labels": "film-labelled-mixture",
+    "explorer-labels": "plane-labeled-mixture",
+    "film-labels": "film-labeled-mixture",
     "parzen": "",
     "draw-style": "draw-supervised-mnist",
     "draw-label": "draw-semi-supervised-100",
@@ -257,9 +257,9 @@ def test_page_without_a_figure_loads_nothing(site: Path) -> None:
 
 
 def test_figure_whose_runs_are_missing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "is_there", lambda record: record != "film-labelled-mixture")
+    monkeypatch.setattr(exports, "is_there", lambda record: record != "film-labeled-mixture")
     shows, _ = interactive.present(interactive.FIGURES["film-labels"])
-    assert shows == [("Swiss roll", "film-labelled-swiss-roll")]
+    assert shows == [("Swiss roll", "film-labeled-swiss-roll")]
 
 
 # ------------------------------------------------------------------------------------ the explorer
@@ -267,7 +267,7 @@ def test_figure_whose_runs_are_missing_is_left_out(monkeypatch: pytest.MonkeyPat
 
 @torch.no_grad()
 def test_explorer_decodes_as_torch_does(desk: Any) -> None:
-    model = runs.find_run("labelled-mixture").model()
+    model = runs.find_run("labeled-mixture").model()
     codes = model.encode(data.load("mnist", "test").images[:50], stream())
     page = desk("explorer-labels")
     shown = [touch(page, "decode", code.tolist()) for code in codes]

@@ -5,19 +5,19 @@ import math
 import pytest
 import torch
 
-from aae_utils.data import UNLABELLED
+from aae_utils.data import UNLABELED
 from aae_utils.priors import (
     Categorical,
     CustomPrior,
     Gaussian,
     GaussianMixture,
-    LabelledPrior,
+    LabeledPrior,
     Prior,
     SwissRoll,
 )
 
 PRIORS = [Gaussian(8, 5.0), GaussianMixture(), SwissRoll(), Categorical(10)]
-LABELLED = [GaussianMixture(), SwissRoll()]
+LABELED = [GaussianMixture(), SwissRoll()]
 
 
 def named(prior: object) -> str:
@@ -59,11 +59,11 @@ def test_the_generator_decides_the_sample(prior):
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("prior", LABELLED, ids=named)
-def test_only_priors_with_regions_are_labelled(prior):
-    assert isinstance(prior, LabelledPrior)
-    assert not isinstance(Gaussian(2), LabelledPrior)
-    assert not isinstance(Categorical(), LabelledPrior)
+@pytest.mark.parametrize("prior", LABELED, ids=named)
+def test_only_priors_with_regions_are_labeled(prior):
+    assert isinstance(prior, LabeledPrior)
+    assert not isinstance(Gaussian(2), LabeledPrior)
+    assert not isinstance(Categorical(), LabeledPrior)
 
 
 # Gaussian
@@ -185,27 +185,27 @@ def test_swiss_roll_region_of_segment_centers():
 
 
 @pytest.mark.parametrize(("prior", "share"), [(GaussianMixture(), 0.995), (SwissRoll(), 0.96)])
-def test_labelled_samples_lie_in_their_own_region(prior, share):
+def test_labeled_samples_lie_in_their_own_region(prior, share):
     labels = torch.arange(10).repeat(500)
     regions = prior.region(prior.sample_given(labels, seeded()))
     assert (regions == labels).float().mean() > share
 
 
-@pytest.mark.parametrize("prior", LABELLED, ids=named)
-def test_unlabelled_samples_come_from_the_whole_prior(prior):
-    labels = torch.full((20_000,), UNLABELLED)
+@pytest.mark.parametrize("prior", LABELED, ids=named)
+def test_unlabeled_samples_come_from_the_whole_prior(prior):
+    labels = torch.full((20_000,), UNLABELED)
     shares = prior.region(prior.sample_given(labels, seeded())).bincount(minlength=10) / 20_000
     assert (shares - 0.1).abs().max() < 5 * math.sqrt(0.1 * 0.9 / 20_000)
     assert torch.equal(prior.sample(20_000, seeded()), prior.sample_given(labels, seeded()))
 
 
-@pytest.mark.parametrize("prior", LABELLED, ids=named)
-def test_labelled_and_unlabelled_may_be_mixed(prior):
-    labels = torch.tensor([3, UNLABELLED] * 2_000)
+@pytest.mark.parametrize("prior", LABELED, ids=named)
+def test_labeled_and_unlabeled_may_be_mixed(prior):
+    labels = torch.tensor([3, UNLABELED] * 2_000)
     regions = prior.region(prior.sample_given(labels, seeded()))
     assert (regions[::2] == 3).float().mean() > 0.95
     assert len(regions[1::2].unique()) == 10
-    assert labels[:2].tolist() == [3, UNLABELLED]
+    assert labels[:2].tolist() == [3, UNLABELED]
 
 
 @pytest.mark.parametrize("prior", [GaussianMixture(classes=3), SwissRoll(classes=3)], ids=named)

@@ -121,8 +121,8 @@ def test_priors_labels_and_heads_of_the_figures():
     priors = {
         "aae-gaussian": Gaussian(2, 5.0),
         "vae-mixture": GaussianMixture(),
-        "labelled-mixture": GaussianMixture(),
-        "labelled-swiss-roll": SwissRoll(),
+        "labeled-mixture": GaussianMixture(),
+        "labeled-swiss-roll": SwissRoll(),
         "supervised-mnist": Gaussian(15),
     }
     assert {name: get_recipe(name).model.prior for name in priors} == priors
@@ -136,7 +136,7 @@ def test_priors_labels_and_heads_of_the_figures():
         recipe = get_recipe(name)
         model = recipe.model
         assert (recipe.data.labels, model.classes, model.style_prior.dim, model.heads) == expected
-    for name in ("labelled-mixture", "labelled-swiss-roll"):
+    for name in ("labeled-mixture", "labeled-swiss-roll"):
         assert get_recipe(name).data.labels == 10_000
 
 

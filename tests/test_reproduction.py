@@ -17,7 +17,7 @@ import torch
 
 from aae_utils import checkpoints, data, reproduction
 from aae_utils.checkpoints import CHECKPOINT, PREVIOUS_CHECKPOINT, CheckpointError
-from aae_utils.data import UNLABELLED, ImageData, load_splits
+from aae_utils.data import UNLABELED, ImageData, load_splits
 from aae_utils.descriptions import to_plain
 from aae_utils.metrics.parzen import LikelihoodEstimate
 from aae_utils.recipes import SETTINGS, Recipe, Start, shrink
@@ -56,7 +56,7 @@ CLUSTERING = {"error", "majority_vote_error", "nmi", "ari", "clusters", "empty_c
 RESULTS = {
     "aae": MATCHING,
     "vae": MATCHING,
-    "labelled": MATCHING | {"region_share"},
+    "labeled": MATCHING | {"region_share"},
     "likelihood": MATCHING | {"log_likelihood", "standard_error", "sigma"},
     "supervised": MATCHING | {"style_linear_probe_error", "style_mlp_probe_error", "requested_digit_read"},
     "semi": {"error"},
@@ -164,7 +164,7 @@ def test_a_small_baseline_learns_real_digits(tmp_path, monkeypatch):
     [
         "aae-gaussian",
         "vae-mixture",
-        "labelled-mixture",
+        "labeled-mixture",
         "likelihood-mnist",
         "supervised-mnist",
         "semi-supervised-100",
@@ -193,13 +193,13 @@ def test_the_test_images_are_not_touched_before_the_evaluation(
     assert end_of(train(recipe, tmp_path / "blind")) == end_of(honest)
 
 
-@pytest.mark.parametrize("name", ["labelled-mixture", "semi-supervised-100", "reduction-100", "baseline-100"])
+@pytest.mark.parametrize("name", ["labeled-mixture", "semi-supervised-100", "reduction-100", "baseline-100"])
 def test_hidden_labels_have_no_influence(name, mnist_files, monkeypatch):
     recipe = small(name)
     splits = load_splits(recipe.data)
     pool = splits.train
     chosen = data.balanced_subset(pool.labels, 100, seed=0)
-    # the same images are labelled, all other labels are wrong
+    # the same images are labeled, all other labels are wrong
     others = (pool.labels + 1) % 10
     others[chosen] = pool.labels[chosen]
     changed = replace(pool, labels=others)
@@ -217,28 +217,28 @@ def test_labels_shown_are_balanced_and_true(mnist_files):
     recipe = small("semi-supervised-100")
     pool = load_splits(recipe.data).train
     seen = make_training_set(recipe, pool, seed=0)
-    visible = seen.y != UNLABELLED
+    visible = seen.y != UNLABELED
     assert seen.y[visible].bincount().tolist() == [10] * 10
     assert torch.equal(seen.y[visible], pool.labels[visible])
     assert torch.equal(seen.x, pool.images)
-    assert torch.equal(seen.labelled_x, pool.images[visible])
-    assert torch.equal(seen.labelled_y, pool.labels[visible])
+    assert torch.equal(seen.labeled_x, pool.images[visible])
+    assert torch.equal(seen.labeled_y, pool.labels[visible])
     assert not torch.equal(make_training_set(recipe, pool, seed=1).y, seen.y)
 
 
 def test_without_labels_none_is_shown(mnist_files):
     recipe = small("clustering-16")
     seen = make_training_set(recipe, load_splits(recipe.data).train, seed=0)
-    assert (seen.y == UNLABELLED).all()
-    assert seen.labelled_x is None
+    assert (seen.y == UNLABELED).all()
+    assert seen.labeled_x is None
 
 
-def test_the_baseline_sees_its_labelled_images_alone(mnist_files):
+def test_the_baseline_sees_its_labeled_images_alone(mnist_files):
     recipe = small("baseline-100")
     seen = make_training_set(recipe, load_splits(recipe.data).train, seed=0)
     assert len(seen) == 100
-    assert torch.equal(seen.x, seen.labelled_x)
-    assert torch.equal(seen.y, seen.labelled_y)
+    assert torch.equal(seen.x, seen.labeled_x)
+    assert torch.equal(seen.y, seen.labeled_y)
 
 
 # Refused before anything is touched
@@ -256,7 +256,7 @@ def changed(name: str, part: str, **changes: object) -> Recipe:
         (lambda: replace(small("aae-gaussian"), keep=("encoder", "decodr")), "keep names 'decodr'"),
         (lambda: replace(small("aae-gaussian"), keep=("encoder",)), "keep must name the decoder"),
         (lambda: changed("baseline-100", "data", labels=7), "balanced subset of 7 images"),
-        (lambda: changed("baseline-100", "data", labels=None), "baseline-100 learns from labelled images"),
+        (lambda: changed("baseline-100", "data", labels=None), "baseline-100 learns from labeled images"),
         (
             lambda: changed("vae-gaussian", "training", generator=Rates(1.0)),
             "vae-gaussian has no phase that takes the rates 'generator'",

@@ -93,25 +93,25 @@ def test_labels_stay_with_their_images():
     for batch in make_trainer("semi-supervised").batches():
         for x, y in zip(batch.x, batch.y, strict=True):
             assert data.y[(data.x == x).all(1)].item() == y
-        for x, y in zip(batch.labelled_x, batch.labelled_y, strict=True):
+        for x, y in zip(batch.labeled_x, batch.labeled_y, strict=True):
             assert data.y[(data.x == x).all(1)].item() == y
 
 
-def test_every_step_has_a_labelled_minibatch():
+def test_every_step_has_a_labeled_minibatch():
     batches = list(make_trainer("semi-supervised").batches())
-    assert [len(batch.labelled_x) for batch in batches] == [10] * STEPS
-    # 21 labelled images fill 60 places: each comes twice or three times
-    counts = torch.cat([batch.labelled_x for batch in batches]).unique(dim=0, return_counts=True)[1]
+    assert [len(batch.labeled_x) for batch in batches] == [10] * STEPS
+    # 21 labeled images fill 60 places: each comes twice or three times
+    counts = torch.cat([batch.labeled_x for batch in batches]).unique(dim=0, return_counts=True)[1]
     assert len(counts) == 21
     assert set(counts.tolist()) == {2, 3}
 
 
 def test_fewer_labels_than_a_minibatch_are_shown_whole_at_every_step():
     data = toy_data()
-    few = TrainingSet(data.x, data.y, data.labelled_x[:4], data.labelled_y[:4])
+    few = TrainingSet(data.x, data.y, data.labeled_x[:4], data.labeled_y[:4])
     trainer = Trainer(build("semi-supervised"), few, TrainingSettings(1, 10))
     for batch in trainer.batches():
-        assert sorted(batch.labelled_y.tolist()) == sorted(few.labelled_y.tolist())
+        assert sorted(batch.labeled_y.tolist()) == sorted(few.labeled_y.tolist())
 
 
 @pytest.mark.parametrize(("size", "count"), [(7, 7), (7, 20), (7, 3), (1, 4)])
@@ -163,9 +163,9 @@ def test_the_order_knows_nothing_of_noise_weights_and_model():
 
 
 def test_the_noise_knows_nothing_of_the_order():
-    plain, labelled = make_trainer("adversarial"), make_trainer("adversarial")
-    list(labelled.batches())
-    assert torch.equal(torch.rand(5, generator=plain.noise), torch.rand(5, generator=labelled.noise))
+    plain, labeled = make_trainer("adversarial"), make_trainer("adversarial")
+    list(labeled.batches())
+    assert torch.equal(torch.rand(5, generator=plain.noise), torch.rand(5, generator=labeled.noise))
     fresh = make_trainer("adversarial")
     assert not torch.equal(torch.rand(5, generator=fresh.noise), torch.rand(5, generator=fresh.order))
 

@@ -51,7 +51,7 @@ def majority_vote_error(test_scores: Tensor, test_labels: Tensor) -> float:
     """Error in percent when each cluster takes the commonest true label among its own test points.
 
     Many papers report this one. It reads the test labels, so it is at most the error of any other
-    labelling.
+    labeling.
     """
     require_scores(test_scores, test_labels, "test")
     clusters = test_scores.argmax(dim=1)

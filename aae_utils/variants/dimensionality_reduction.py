@@ -65,7 +65,7 @@ class DimensionalityReductionSettings(TwoCodeSettings):
     heads: LearnedHeads | FixedHeads = LearnedHeads()
     """The cluster heads W_C."""
     supervised: bool = True
-    """Whether there is a classification phase, for labelled images."""
+    """Whether there is a classification phase, for labeled images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,7 +183,7 @@ def _figure_11(
     return in_both_settings(paper, small, training, start=start)
 
 
-def _labelled(
+def _labeled(
     name: str,
     reproduces: str,
     model: DimensionalityReductionSettings,
@@ -210,14 +210,14 @@ SLOW_RECONSTRUCTION = Rates(0.002, 0.9)
 FROM_SECTION_5 = Start("semi-supervised-100", ("encoder.hidden", "encoder.label"))
 
 RECIPES = (
-    _labelled(
+    _labeled(
         "reduction-1000",
         "Figure 11A, 1000 labels",
         PLANE,
         1000,
         late_drop(20, averaging=0.99, reconstruction=SLOW_RECONSTRUCTION, discriminator=SLOW_DISCRIMINATOR),
     ),
-    _labelled(
+    _labeled(
         "reduction-100",
         "Figure 11B, 100 labels",
         PLANE,
@@ -226,7 +226,7 @@ RECIPES = (
         FROM_SECTION_5,
     ),
     _unsupervised(epochs=20),
-    _labelled(
+    _labeled(
         "reduction-10d",
         "Figure 11D, 100 labels",
         TEN_DIMENSIONS,

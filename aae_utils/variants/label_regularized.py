@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from aae_utils.checks import require_number
-from aae_utils.data import UNLABELLED, DataSettings, ImageData, Splits
+from aae_utils.data import UNLABELED, DataSettings, ImageData, Splits
 from aae_utils.metrics.matching import region_share
-from aae_utils.priors import GaussianMixture, LabelledPrior, SwissRoll
+from aae_utils.priors import GaussianMixture, LabeledPrior, SwissRoll
 from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings, late_drop
 from aae_utils.training import Batch, Rates, Terms, TrainingSettings
 from aae_utils.variants.adversarial import (
@@ -72,7 +72,7 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
     """The AAE of Figure 3: each label gets its own region of the prior."""
 
     def __init__(self, settings: LabelRegularizedSettings, image_dim: int = 784) -> None:
-        if not isinstance(settings.prior, LabelledPrior):
+        if not isinstance(settings.prior, LabeledPrior):
             raise ValueError(
                 f"{type(settings.prior).__name__} has no regions for labels:"
                 " use GaussianMixture or SwissRoll."
@@ -83,7 +83,7 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
     def with_label(self, code: Tensor, y: Tensor) -> Tensor:
         """Codes `(N, dim)` beside the one-hot of their labels `(N,)`, the last class where y is -1."""
         classes = self.prior.classes
-        switch = torch.where(y == UNLABELLED, classes, y)
+        switch = torch.where(y == UNLABELED, classes, y)
         one_hot = functional.one_hot(switch, classes + 1).to(code.dtype)
         return torch.cat((code, self.label_scale * one_hot), dim=1)
 
@@ -101,11 +101,11 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
 
     def prior_probability(self, code: Tensor) -> Tensor:
         """D(z) `(N,)` of codes `(N, dim)` as the discriminator judges an image without a label."""
-        unlabelled = torch.full((len(code),), UNLABELLED, device=code.device)
-        return self.discriminator(self.with_label(code, unlabelled)).sigmoid()
+        unlabeled = torch.full((len(code),), UNLABELED, device=code.device)
+        return self.discriminator(self.with_label(code, unlabeled)).sigmoid()
 
 
-# Recipes: 10,000 labelled and 40,000 unlabelled images, as the paper says.
+# Recipes: 10,000 labeled and 40,000 unlabeled images, as the paper says.
 
 
 def _figure_4(
@@ -119,13 +119,13 @@ def _figure_4(
 
 RECIPES = (
     _figure_4(
-        "labelled-mixture",
+        "labeled-mixture",
         "Figures 4A and 4B",
         GaussianMixture(),
         late_drop(40, reconstruction=Rates(0.0005, 0.9)),
     ),
     _figure_4(
-        "labelled-swiss-roll",
+        "labeled-swiss-roll",
         "Figures 4C and 4D",
         SwissRoll(),
         TrainingSettings(14, drops=(10,), reconstruction=Rates(0.002, 0.9)),

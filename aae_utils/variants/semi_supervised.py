@@ -1,7 +1,7 @@
 """Section 5: a label code and a style code, each with its own discriminator (chapter 5).
 
 The encoder answers with a label y, matched to one-hot vectors, and a style z, matched to a Gaussian. A few
-labelled images say which label is which digit; the baseline beside it sees those images alone.
+labeled images say which label is which digit; the baseline beside it sees those images alone.
 """
 
 from __future__ import annotations
@@ -229,11 +229,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Terms:
     return {"classification": functional.cross_entropy(logits, labels)}
 
 
-def labelled_images(batch: Batch) -> tuple[Tensor, Tensor]:
-    """The labelled minibatch `(L, D)`, `(L,)`; a ValueError where the trainer has none."""
-    if batch.labelled_x is None or batch.labelled_y is None:
-        raise ValueError("The classification phase needs labelled images: give the trainer some.")
-    return batch.labelled_x, batch.labelled_y
+def labeled_images(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The labeled minibatch `(L, D)`, `(L,)`; a ValueError where the trainer has none."""
+    if batch.labeled_x is None or batch.labeled_y is None:
+        raise ValueError("The classification phase needs labeled images: give the trainer some.")
+    return batch.labeled_x, batch.labeled_y
 
 
 class SemiSupervisedAutoencoder(TwoCodeAutoencoder):
@@ -244,21 +244,21 @@ class SemiSupervisedAutoencoder(TwoCodeAutoencoder):
         return (*super().phases(), self.classification_phase())
 
     def classification_phase(self) -> Phase:
-        """The update that labelled images bring."""
+        """The update that labeled images bring."""
         return Phase("classification", self.classification_loss, (self.encoder,), "classification")
 
     def classification_loss(self, batch: Batch) -> Terms:
-        """Cross-entropy of q(y|x) on the labelled minibatch."""
-        x, y = labelled_images(batch)
+        """Cross-entropy of q(y|x) on the labeled minibatch."""
+        x, y = labeled_images(batch)
         return cross_entropy(self.encoder(self.corruption(x, batch.generator))[0], y)
 
 
 @dataclass(frozen=True)
 class BaselineSettings(ModelSettings):
-    """The row "NN" of Table 2 in plain values: a classifier that sees the labelled images alone."""
+    """The row "NN" of Table 2 in plain values: a classifier that sees the labeled images alone."""
 
     variant: ClassVar[str] = "baseline"
-    only_labelled_images: ClassVar[bool] = True
+    only_labeled_images: ClassVar[bool] = True
     measured: ClassVar[tuple[str, ...]] = ("encoder",)
 
     classes: int = 10
@@ -302,12 +302,12 @@ class Classifier(nn.Module):
         self.encoder = Encoder(image_dim, settings.classes, settings.units, init_std=settings.init_std)
 
     def phases(self) -> tuple[Phase, ...]:
-        """One phase: cross-entropy on the labelled images."""
+        """One phase: cross-entropy on the labeled images."""
         return (Phase("classification", self.classification_loss, (self.encoder,), "classification"),)
 
     def classification_loss(self, batch: Batch) -> Terms:
-        """Cross-entropy of q(y|x) on the labelled minibatch."""
-        x, y = labelled_images(batch)
+        """Cross-entropy of q(y|x) on the labeled minibatch."""
+        x, y = labeled_images(batch)
         return cross_entropy(self.encoder(self.corruption(x, batch.generator)), y)
 
     def predict(self, x: Tensor) -> Tensor:
@@ -317,11 +317,11 @@ class Classifier(nn.Module):
 
 # Recipes: appendix A.2.1 for MNIST, A.2.2 for SVHN.
 
-LABELLED_NOISE = Corruption(noise_std=0.3)
+LABELED_NOISE = Corruption(noise_std=0.3)
 
 
 def _mnist(labels: int | Literal["all"], epochs: int) -> tuple[Recipe, Recipe]:
-    model = SemiSupervisedSettings(corruption=LABELLED_NOISE)
+    model = SemiSupervisedSettings(corruption=LABELED_NOISE)
     paper = Recipe(
         f"semi-supervised-{labels}",
         f"Table 2, MNIST {labels} labels",

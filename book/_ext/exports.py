@@ -30,7 +30,7 @@ from aae_utils.variants.adversarial import codes_of
 DOTS = 1000
 CHOICE = 20
 DENSITY_GRID = 96
-# units kept of each hidden layer where a decoder has so many: errors stay below 2 of 255 grey levels
+# units kept of each hidden layer where a decoder has so many: errors stay below 2 of 255 gray levels
 KEPT_UNITS = {500: (280, 400), 1000: (420, 520)}
 CALIBRATION_IMAGES = 5000
 STYLE_DIRECTIONS = 6
@@ -329,13 +329,13 @@ PLANES = (
     "aae-mixture",
     "vae-gaussian",
     "vae-mixture",
-    "labelled-mixture",
-    "labelled-swiss-roll",
+    "labeled-mixture",
+    "labeled-swiss-roll",
     "reduction-1000",
     "reduction-100",
     "reduction-unsupervised",
 )
-FILMS = ("aae-gaussian", "aae-mixture", "vae-gaussian", "labelled-mixture", "labelled-swiss-roll")
+FILMS = ("aae-gaussian", "aae-mixture", "vae-gaussian", "labeled-mixture", "labeled-swiss-roll")
 
 RECORDS: dict[str, Callable[[], Record]] = {
     "digits": digits,

@@ -65,7 +65,7 @@ FIGURES = {
     ),
     "explorer-labels": Figure(
         "explorer",
-        (("Mixture", "plane-labelled-mixture"), ("Swiss roll", "plane-labelled-swiss-roll")),
+        (("Mixture", "plane-labeled-mixture"), ("Swiss roll", "plane-labeled-swiss-roll")),
         ("digits",),
     ),
     "explorer-map": Figure(
@@ -86,7 +86,7 @@ FIGURES = {
         ),
     ),
     "film-labels": Figure(
-        "film", (("Mixture", "film-labelled-mixture"), ("Swiss roll", "film-labelled-swiss-roll"))
+        "film", (("Mixture", "film-labeled-mixture"), ("Swiss roll", "film-labeled-swiss-roll"))
     ),
     "parzen": Figure("parzen"),
     "draw-style": Figure("draw-style", (("", "draw-supervised-mnist"),)),

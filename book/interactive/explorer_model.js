@@ -6,7 +6,7 @@
 import { loadData } from "./data.js";
 import { forward } from "./matrix.js";
 import { layersOf } from "./networks.js";
-import { greyImage, heatPicture } from "./plot.js";
+import { grayImage, heatPicture } from "./plot.js";
 
 export const GRID = 17;
 const TILE = 29; // pixels of an image of the grid and of the gap after it
@@ -112,7 +112,7 @@ export class CodeModel {
     for (; this.decodedTiles < GRID * GRID && performance.now() < end; this.decodedTiles++) {
       const [row, column] = [Math.floor(this.decodedTiles / GRID), this.decodedTiles % GRID];
       const code = [(column + 0.5) * step - this.limit, this.limit - (row + 0.5) * step];
-      context.putImageData(greyImage(this.decode(code), 28), column * TILE, row * TILE);
+      context.putImageData(grayImage(this.decode(code), 28), column * TILE, row * TILE);
     }
     return this.decodedTiles === GRID * GRID;
   }

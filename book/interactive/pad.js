@@ -5,7 +5,7 @@
 //   pad.show(pixels);
 
 import { toDigit } from "./digit.js";
-import { drawImage, greyImage } from "./plot.js";
+import { drawImage, grayImage } from "./plot.js";
 import { button, element, oncePerFrame } from "./ui.js";
 
 /** @typedef {[number, number]} Point */
@@ -154,7 +154,7 @@ export class Pad {
   /** @param {ArrayLike<number>} pixels 784 numbers from 0 to 1 */
   show(pixels) {
     const small = element("canvas", { width: 28, height: 28 });
-    contextOf(small).putImageData(greyImage(pixels, 28), 0, 0);
+    contextOf(small).putImageData(grayImage(pixels, 28), 0, 0);
     this.clear();
     this.ink.drawImage(small, 0, 0, SIZE, SIZE);
     this.showsImage = true;
@@ -189,7 +189,7 @@ export class Pad {
 /**
  * Test images to put on the pad.
  * @param {Pad} pad
- * @param {Uint8Array} images 784 grey levels each
+ * @param {Uint8Array} images 784 gray levels each
  * @param {Uint8Array} labels
  * @returns {HTMLElement}
  */
@@ -212,7 +212,7 @@ export function choicesFor(pad, images, labels) {
 }
 
 /**
- * @param {Uint8Array} images 784 grey levels each
+ * @param {Uint8Array} images 784 gray levels each
  * @param {number} index
  * @returns {Float32Array} 784 numbers from 0 to 1
  */

@@ -14,7 +14,7 @@ const PARTS = [
   [0.2, 4, 1],
 ];
 const WIDTHS = Float32Array.from({ length: 41 }, (_, i) => 0.03 * 100 ** (i / 40));
-const [VIOLET, GREY, BLUE] = ["#7a55a8", "#63686f", "#2f6db3"];
+const [VIOLET, GRAY, BLUE] = ["#7a55a8", "#63686f", "#2f6db3"];
 
 mount("parzen", (stage) => {
   const parzen = new ParzenWindow();
@@ -89,7 +89,7 @@ class ParzenWindow {
     stage.append(
       lineKey([
         { name: "estimate", color: VIOLET },
-        { name: "true density", color: GREY },
+        { name: "true density", color: GRAY },
         { name: "samples", color: BLUE },
       ]),
       this.density,
@@ -207,7 +207,7 @@ function drawDensity(canvas, samples, sigma) {
   context.stroke();
   context.globalAlpha = 1;
   for (const [values, color, dash] of /** @type {[number[], string, number[]][]} */ ([
-    [truth, GREY, [5, 4]],
+    [truth, GRAY, [5, 4]],
     [estimate, VIOLET, []],
   ])) {
     context.setLineDash(dash);

@@ -1,4 +1,4 @@
-// Drawing on a canvas in the sharpness of the screen: a square plane of codes, grey images, lines.
+// Drawing on a canvas in the sharpness of the screen: a square plane of codes, gray images, lines.
 //
 //   const plane = new Plane(canvas, limit);           // from -limit to limit on both axes
 //   plane.clear(); plane.heat(picture); plane.dots(codes, labels, colors); plane.axes();
@@ -87,7 +87,7 @@ export function heatPicture(values, size, color, below) {
 }
 
 /**
- * Draw a grey image on a canvas of its own size; CSS enlarges it.
+ * Draw a gray image on a canvas of its own size; CSS enlarges it.
  * @param {HTMLCanvasElement} canvas
  * @param {ArrayLike<number>} pixels side x side numbers
  * @param {number} [white] the number that is drawn white
@@ -97,7 +97,7 @@ export function drawImage(canvas, pixels, white = 1) {
   canvas.width = side;
   canvas.height = side;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.putImageData(greyImage(pixels, side, white), 0, 0);
+  context.putImageData(grayImage(pixels, side, white), 0, 0);
 }
 
 /**
@@ -106,7 +106,7 @@ export function drawImage(canvas, pixels, white = 1) {
  * @param {number} [white] the number that is drawn white
  * @returns {ImageData}
  */
-export function greyImage(pixels, side, white = 1) {
+export function grayImage(pixels, side, white = 1) {
   const image = new ImageData(side, side);
   for (let i = 0; i < pixels.length; i++) {
     const shade = Math.round((255 * pixels[i]) / white);

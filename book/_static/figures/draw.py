@@ -108,7 +108,7 @@ def write(
 
 
 def band(ax: Axes, low: float, high: float, title: str, note: str = "") -> None:
-    """A phase of training: a grey band with the phase's name and what is learned in it."""
+    """A phase of training: a gray band with the phase's name and what is learned in it."""
     shape = FancyBboxPatch(
         (1.5, low), WIDTH - 3, high - low, boxstyle="round,pad=0,rounding_size=1.5", fc=BAND, ec="none"
     )
