@@ -46,8 +46,9 @@ class List:
 
         settings = [self.setting] if self.setting else SETTINGS
         recipes = [get_recipe(name, setting) for name in recipe_names() for setting in settings]
-        _print_table(report.recipes_table(recipes, self.root))
-        _name_problems(report.counted_runs(self.root)[1])
+        runs, problems = report.counted_runs(self.root)
+        _print_table(report.recipes_table(recipes, runs))
+        _name_problems(problems)
         return 0
 
 

@@ -287,9 +287,8 @@ def _work(recipe: Recipe, image_dim: int) -> float:
 # The tables of the `aae` command
 
 
-def recipes_table(recipes: Iterable[Recipe], root: Path | str | None = None) -> pd.DataFrame:
+def recipes_table(recipes: Iterable[Recipe], runs: RunGroups) -> pd.DataFrame:
     """What each recipe reproduces, how long its runs took, and their first number: the paper's and ours."""
-    runs, _ = counted_runs(root)
     return pd.DataFrame(_recipe_line(recipe, runs) for recipe in recipes)
 
 

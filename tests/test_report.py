@@ -135,9 +135,9 @@ def test_runs_of_changed_recipes_are_named_and_not_counted(tmp_path):
 def test_an_unknown_recipe_and_a_missing_folder_are_named(tmp_path):
     with pytest.raises(ValueError, match="Unknown recipe 'semi'"):
         report.results_table(["semi"], tmp_path)
-    for ask in (report.results_table, report.recipes_table, report.write_report):
+    for ask in (report.results_table, report.counted_runs, report.write_report):
         with pytest.raises(RunError, match="There is no folder .*nowhere"):
-            ask(*[[]] * (ask is report.recipes_table), root=tmp_path / "nowhere")
+            ask(root=tmp_path / "nowhere")
 
 
 def test_behind_is_positive_where_ours_is_worse_and_within_the_spread_is_reached(tmp_path):
@@ -255,7 +255,9 @@ def test_machines_of_an_interrupted_run_are_named_in_order(tmp_path):
 
 
 def test_the_list_of_recipes_has_the_first_number_of_each(three_seeds):
-    table = report.recipes_table([get_recipe("semi-supervised-100"), get_recipe("aae-gaussian")], three_seeds)
+    table = report.recipes_table(
+        [get_recipe("semi-supervised-100"), get_recipe("aae-gaussian")], report.counted_runs(three_seeds)[0]
+    )
     first, second = table.to_dict("records")
     assert (first["number"], first["paper"], first["ours"], first["seeds"]) == (
         "test error (%)",
