@@ -1,4 +1,4 @@
-"""The `aae` command: list, train, evaluate, reproduce, report."""
+"""The `aae` command: list, train, evaluate, reproduce, study, report."""
 
 from __future__ import annotations
 
@@ -157,19 +157,13 @@ class Reproduce:
         require_whole("--seeds", self.seeds)
         require_whole("--jobs", self.jobs)
         jobs = self._jobs()
-        waiting = [job for job in jobs if not job.folder.exists()]
+        waiting = [job for job in jobs if not job.place.exists()]
         progress = _Progress(len(jobs))
         for job in jobs:
-            if job.folder.exists():
+            if job.place.exists():
                 progress.add(scheduling.run_job(job))
         for stage in scheduling.stages(waiting):
-            if self.scheduler:
-                outcomes = scheduling.run_on_cluster(stage, self.scheduler)
-            else:
-                outcomes = scheduling.run_here(stage, self.jobs)
-            with _termination_as_interrupt(), contextlib.closing(outcomes):
-                for outcome in outcomes:
-                    progress.add(outcome)
+            _make_all(stage, self.jobs, self.scheduler, progress)
         return progress.end()
 
     def _jobs(self) -> list[Job]:
@@ -184,6 +178,57 @@ class Reproduce:
             _require_device(self.device)
         root = _root(self.root, self.shrink).absolute()
         return [Job(recipe, seed, root, self.device) for seed in range(self.seeds) for recipe in recipes]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Make what is missing of a study, several trainings at once; without a name, list the studies.
+
+    A study is a file `studies/NAME.toml`: a question, the variations that are compared, and their seeds. Each
+    training leaves a record in `studies/NAME/`, measured on validation images. Records are kept, interrupted
+    trainings continued, so the command can be given again at any time.
+    """
+
+    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="NAME")] = None
+    """Which study (default: list all of them)."""
+    jobs: int = 2
+    """How many trainings at once on this machine."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers train instead."""
+    root: Path | None = None
+    """Folder of the studies (default: `studies`)."""
+    device: str | None = None
+    """cpu, cuda or mps (default: the fastest that a process finds)."""
+    shrink: bool = False
+    """A rehearsal in seconds, with few images, few units and one epoch; its records lie apart, in a folder
+    whose name ends with `-rehearsal`."""
+
+    def run(self, rest: list[str]) -> int:
+        """Print a line for each training as it ends, then what the study found so far."""
+        from aae_utils import studies
+        from aae_utils.checks import require_whole
+
+        root = studies.studies_root(self.root).absolute()
+        if self.name is None:
+            _print_table(studies.studies_table(root))
+            return 0
+        require_whole("--jobs", self.jobs)
+        study = studies.load_study(self.name, root)
+        studies.require_measure(study)
+        if self.scheduler is None:
+            _require_device(self.device)
+        records = root.with_name(f"{root.name}-rehearsal") if self.shrink else root
+        trials = study.trials(records, self.shrink, self.device)
+        waiting = [trial for trial in trials if not trial.place.exists()]
+        if waiting:
+            progress = _Progress(len(waiting))
+            _make_all(waiting, self.jobs, self.scheduler, progress)
+            progress.end()
+        state = studies.state_of(study, records, self.shrink)
+        print(f"{study.question}\n")
+        _print_table(studies.findings_table(state))
+        _name_problems(state.problems)
+        return FAILED if state.missing or state.problems else 0
 
 
 @dataclass(frozen=True)
@@ -211,6 +256,7 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+    | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Report, tyro.conf.subcommand("report")]
 )
 
@@ -242,6 +288,18 @@ class _Progress:
         for outcome in failed:
             print(f"  {outcome.job.name}: {outcome.message}", file=sys.stderr)
         return FAILED if failed else 0
+
+
+def _make_all(jobs: Sequence[Job], processes: int, scheduler: str | None, progress: _Progress) -> None:
+    """Run jobs on this machine or on a cluster, and print each as it ends."""
+    from aae_utils import scheduling
+
+    outcomes = (
+        scheduling.run_on_cluster(jobs, scheduler) if scheduler else scheduling.run_here(jobs, processes)
+    )
+    with _termination_as_interrupt(), contextlib.closing(outcomes):
+        for outcome in outcomes:
+            progress.add(outcome)
 
 
 def _in_words(outcome: Outcome) -> str:

@@ -155,35 +155,50 @@ class DataSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Splits:
-    """The images of a run: `train` is its pool; a `standardizer`, if any, has been applied to all three."""
+class LearningSplits:
+    """The images that decisions may rest on; there is no test image among them.
+
+    `train` is a run's pool, and a `standardizer`, if any, has been applied to all images.
+    """
 
     train: ImageData
     validation: ImageData
-    test: ImageData
-    standardizer: Standardizer | None = None
+    standardizer: Standardizer | None
 
     def pixels(self, images: Tensor) -> Tensor:
         """From what a model sees, `(N, D)`, back to pixels in [0, 1]."""
         return images if self.standardizer is None else self.standardizer.inverse(images).clamp(0, 1)
 
 
-def load_splits(settings: DataSettings, device: Device = "cpu") -> Splits:
-    """The images that `settings` name; what standardizes them is measured on the training images alone.
+@dataclass(frozen=True, eq=False)
+class Splits(LearningSplits):
+    """All images of a run: those that it learns from and is judged by on the way, and the test images."""
 
-    Raises DataError for files that cannot be used.
+    test: ImageData
+
+
+def load_learning_splits(settings: DataSettings, device: Device = "cpu") -> LearningSplits:
+    """The images that `settings` name, without the test images, of which nothing is read.
+
+    What standardizes them is measured on the training images alone. Raises DataError for files that cannot
+    be used.
     """
     train = load(settings.dataset, settings.pool, device=device).first(settings.images)
-    validation, test = (
-        load(settings.dataset, split, device=device).first(settings.held_out) for split in HELD_OUT
-    )
-    if not settings.standardize:
-        return Splits(train, validation, test)
-    standardizer = Standardizer.fit(train.images)
-    train, validation, test = (
-        replace(part, images=standardizer(part.images)) for part in (train, validation, test)
-    )
-    return Splits(train, validation, test, standardizer)
+    validation = load(settings.dataset, "validation", device=device).first(settings.held_out)
+    standardizer = Standardizer.fit(train.images) if settings.standardize else None
+    train, validation = (_standardized(part, standardizer) for part in (train, validation))
+    return LearningSplits(train, validation, standardizer)
+
+
+def load_splits(settings: DataSettings, device: Device = "cpu") -> Splits:
+    """The images that `settings` name, test images included; DataError for files that cannot be used."""
+    seen = load_learning_splits(settings, device)
+    test = load(settings.dataset, "test", device=device).first(settings.held_out)
+    return Splits(seen.train, seen.validation, seen.standardizer, _standardized(test, seen.standardizer))
+
+
+def _standardized(part: ImageData, standardizer: Standardizer | None) -> ImageData:
+    return part if standardizer is None else replace(part, images=standardizer(part.images))
 
 
 def load(dataset: str, split: str, root: Path | str | None = None, device: Device = "cpu") -> ImageData:

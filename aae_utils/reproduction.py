@@ -20,7 +20,7 @@ from aae_utils.checkpoints import (
     save_checkpoint,
 )
 from aae_utils.checks import LARGEST, require_number, require_whole
-from aae_utils.data import UNLABELED, ImageData, Splits, balanced_subset, load_splits
+from aae_utils.data import UNLABELED, ImageData, LearningSplits, Splits, balanced_subset, load_splits
 from aae_utils.descriptions import difference_of, from_plain, to_plain
 from aae_utils.film import Film
 from aae_utils.metrics.parzen import LikelihoodEstimate
@@ -100,12 +100,12 @@ def train_recipe(
     device = torch.device(device or best_device())
     splits = load_splits(recipe.data, device)
     trainer = make_trainer(recipe, splits, seed, device, root)
-    with _only_process(folder, wait):
+    with only_process(folder, wait):
         if folder.exists():
             return _finished(folder, recipe)
-        work = _work_folder(folder)
-        _resume(trainer, work)
-        model = _fit(trainer, recipe, splits, work, checkpoint_seconds, progress)
+        work = work_folder(folder)
+        resume(trainer, work)
+        model = fit(trainer, recipe, splits, work, checkpoint_seconds, progress)
         weights = rounded_weights(model, recipe.keep)
         results = evaluate_model(recipe, _as_stored(model, recipe, weights, trainer), splits)
         description = _description(recipe, seed, splits.train.dim, results, trainer)
@@ -115,7 +115,8 @@ def train_recipe(
         return run
 
 
-def _work_folder(folder: Path) -> Path:
+def work_folder(folder: Path) -> Path:
+    """Where the checkpoints of a training lie until its result takes its place at `folder`."""
     return folder.with_name(folder.name + PARTIAL)
 
 
@@ -126,12 +127,12 @@ def _finished(folder: Path, recipe: Recipe) -> Run:
         raise RunError(
             f"{folder} holds a run with other settings ({field}): move it away or choose another root."
         )
-    shutil.rmtree(_work_folder(folder), ignore_errors=True)  # its process was killed before it could do that
+    shutil.rmtree(work_folder(folder), ignore_errors=True)  # its process was killed before it could do that
     return run
 
 
 @contextmanager
-def _only_process(folder: Path, wait: bool) -> Iterator[None]:
+def only_process(folder: Path, wait: bool) -> Iterator[None]:
     """Hold the lock of a run; RunError where another process does, or where there is no place for it."""
     lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=-1 if wait else 0)
     try:
@@ -149,7 +150,7 @@ def _only_process(folder: Path, wait: bool) -> Iterator[None]:
 
 def make_trainer(
     recipe: Recipe,
-    splits: Splits,
+    splits: LearningSplits,
     seed: int,
     device: torch.device | str = "cpu",
     root: Path | str | None = None,
@@ -190,9 +191,14 @@ def make_training_set(recipe: Recipe, pool: ImageData, seed: int) -> TrainingSet
 
 
 def make_monitor(recipe: Recipe, validation: ImageData) -> Monitor:
-    """The numbers to follow during training, from validation images alone."""
+    """The numbers to follow during training, from validation images alone.
+
+    The monitor raises TrainingDiverged for a model whose weights are no longer finite.
+    """
 
     def monitor(model: nn.Module) -> dict[str, float]:
+        if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
+            raise TrainingDiverged("The weights are no longer finite: lower the learning rates.")
         with torch.no_grad():
             numbers = recipe.model.monitor(model, validation)
         return {f"validation_{name}": value for name, value in numbers.items()}
@@ -255,12 +261,12 @@ def _start_run(start: Start, setting: Setting, seed: int, root: Path | str | Non
     )
 
 
-def _resume(trainer: Trainer, work: Path) -> None:
-    """Continue from the checkpoint in `work`, if there is one of the same recipe."""
+def resume(trainer: Trainer, work: Path) -> None:
+    """Continue from the checkpoint in `work`, if there is one of the same recipe, seed and beginning."""
     mine = dict(trainer.notes)
 
     def accept(notes: dict[str, Any]) -> None:
-        if any(notes.get(name) != mine[name] for name in ("recipe", "seed")):
+        if any(notes.get(name) != mine.get(name) for name in ("recipe", "seed", "beginning")):
             raise RunError(
                 f"{work} holds an interrupted training with other settings: delete it, or give the command"
                 " that began it."
@@ -269,16 +275,17 @@ def _resume(trainer: Trainer, work: Path) -> None:
     trainer.resume(work, accept)
 
 
-def _fit(
+def fit(
     trainer: Trainer,
     recipe: Recipe,
-    splits: Splits,
+    splits: LearningSplits,
     work: Path,
     checkpoint_seconds: float,
     progress: bool | None,
 ) -> nn.Module:
+    """Train to the last epoch with checkpoints in `work`, which a divergence takes with it."""
     if trainer.epoch < recipe.training.epochs:
-        _note_part(trainer)  # before the training, since the code on disk may change meanwhile
+        note_part(trainer)  # before the training, since the code on disk may change meanwhile
     monitor = make_monitor(recipe, splits.validation)
     try:
         return trainer.fit(monitor, work, checkpoint_seconds, progress)
@@ -287,7 +294,7 @@ def _fit(
         raise
 
 
-def _note_part(trainer: Trainer) -> None:
+def note_part(trainer: Trainer) -> None:
     """Record where the epochs from here on are trained, unless it is where the last ones were."""
     part = to_plain(this_part(trainer.epoch + 1, trainer.device, trainer.precision))
     parts = trainer.notes["parts"]

@@ -45,7 +45,7 @@ class Job:
     checkpoint_seconds: float = 60.0
 
     @property
-    def folder(self) -> Path:
+    def place(self) -> Path:
         """Where the finished run will lie."""
         return run_folder(self.recipe, self.seed, self.root)
 
@@ -53,6 +53,22 @@ class Job:
     def name(self) -> str:
         """For people: recipe, setting and seed."""
         return run_name(self.recipe, self.seed)
+
+    def make(self, wait: bool = False) -> tuple[float, dict[str, float]]:
+        """Train the run, or find it finished: its seconds and results.
+
+        With `wait`, another process that is training it is waited for.
+        """
+        run = train_recipe(
+            self.recipe,
+            self.seed,
+            self.root,
+            self.device,
+            progress=False,
+            checkpoint_seconds=self.checkpoint_seconds,
+            wait=wait,
+        )
+        return run.seconds, run.results
 
 
 @dataclass(frozen=True)
@@ -73,20 +89,12 @@ def run_job(job: Job, wait: bool = False) -> Outcome:
     """
     with _ONE_RUN:
         torch.set_num_threads(1)
-        status: Status = "there already" if job.folder.exists() else "trained"
+        status: Status = "there already" if job.place.exists() else "trained"
         try:
-            run = train_recipe(
-                job.recipe,
-                job.seed,
-                job.root,
-                job.device,
-                progress=False,
-                checkpoint_seconds=job.checkpoint_seconds,
-                wait=wait,
-            )
+            seconds, results = job.make(wait)
         except Exception as error:  # one run must not stop the others
             return Outcome(job, "failed", message=in_one_line(error))
-        return Outcome(job, status, run.seconds, run.results)
+        return Outcome(job, status, seconds, results)
 
 
 def in_one_line(error: BaseException) -> str:
@@ -245,8 +253,8 @@ def _gathered(future: Any, job: Job) -> Outcome:
         )
     except Exception as error:  # among others KilledWorker: this run took several workers with it
         return Outcome(job, "failed", message=in_one_line(error))
-    if outcome.status != "failed" and not job.folder.exists():
+    if outcome.status != "failed" and not job.place.exists():
         return Outcome(
-            job, "failed", message=f"It was trained, but {job.folder} is not here: give a shared --root."
+            job, "failed", message=f"It was trained, but {job.place} is not here: give a shared --root."
         )
     return outcome

@@ -14,7 +14,7 @@ from aae_utils.data import (
     UNLABELED,
     DataSettings,
     ImageData,
-    Splits,
+    LearningSplits,
     Standardizer,
     balanced_subset,
     load,
@@ -234,7 +234,8 @@ def test_splits_are_standardized_by_their_training_images(tfd_files):
 
 def test_pixels_lie_between_black_and_white():
     images = make_images()
-    splits = Splits(images, images, images, Standardizer(torch.full((4,), 0.5), torch.full((4,), 0.25)))
+    standardizer = Standardizer(torch.full((4,), 0.5), torch.full((4,), 0.25))
+    splits = LearningSplits(images, images, standardizer)
     codes = torch.tensor([[-3.0, -2.0, 1.0, 9.0]])
     assert splits.pixels(codes).tolist() == [[0.0, 0.0, 0.75, 1.0]]
 

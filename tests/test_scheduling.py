@@ -46,7 +46,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> object:
 
 
 def checkpoint(one: Job) -> Path:
-    return one.folder.with_name(one.folder.name + ".partial") / CHECKPOINT
+    return one.place.with_name(one.place.name + ".partial") / CHECKPOINT
 
 
 def rows_so_far(one: Job) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def rows_so_far(one: Job) -> pd.DataFrame:
 
 
 def history(one: Job) -> pd.DataFrame:
-    return pd.read_csv(one.folder / "metrics.csv")
+    return pd.read_csv(one.place / "metrics.csv")
 
 
 def assert_continued(one: Job, before: pd.DataFrame) -> None:
@@ -80,7 +80,7 @@ def test_a_job_is_trained_and_then_found(mnist_files, tmp_path):
     first, second = (run_job(job(tmp_path)) for _ in range(2))
     assert (first.status, second.status) == ("trained", "there already")
     assert first.results == second.results == {"error": first.results["error"]}
-    assert [part.threads for part in load_run(job(tmp_path).folder).parts] == [1]
+    assert [part.threads for part in load_run(job(tmp_path).place).parts] == [1]
 
 
 def test_a_failed_job_is_an_outcome(mnist_files, tmp_path, monkeypatch):
@@ -119,7 +119,7 @@ def test_a_run_that_starts_from_another_comes_after_it(tmp_path):
 def test_a_run_that_another_process_trains_is_refused_or_waited_for(mnist_files, tmp_path, monkeypatch):
     """A worker may be believed dead and live on: its run is then given out twice, but trained once."""
     recipe: Recipe = job(tmp_path).recipe
-    fit, began, goes_on, trained = reproduction._fit, threading.Event(), threading.Event(), []
+    fit, began, goes_on, trained = reproduction.fit, threading.Event(), threading.Event(), []
 
     def slow(*arguments):
         began.set()
@@ -127,7 +127,7 @@ def test_a_run_that_another_process_trains_is_refused_or_waited_for(mnist_files,
         trained.append(1)
         return fit(*arguments)
 
-    monkeypatch.setattr(reproduction, "_fit", slow)
+    monkeypatch.setattr(reproduction, "fit", slow)
     runs: list = []
 
     def make() -> None:
@@ -309,7 +309,7 @@ def test_a_killed_worker_loses_no_run_and_none_is_trained_twice(start, tmp_path)
         assert history(one)["epoch"].to_list() == list(range(1, LONG + 1))
     direct = replace(taken_over, root=tmp_path / "direct")
     run_job(direct)
-    assert (direct.folder / WEIGHTS).read_bytes() == (taken_over.folder / WEIGHTS).read_bytes()
+    assert (direct.place / WEIGHTS).read_bytes() == (taken_over.place / WEIGHTS).read_bytes()
 
 
 class Client:
