@@ -38,13 +38,16 @@ remove-venv:
 	rm -rf .venv
 
 # A notebook is executed again when its code changes, and Jupyter's cache sees to that. It does not
-# see what the code calls and reads, so we empty it when the package, the lock or a run changes.
+# see what the code calls and reads, so we empty it when the package, the lock or a run changes. No
+# notebook reads a study: a new record or verdict only changes the tables.
 book: $(STAMP) ## execute what has changed and build the book: _build/html/index.html
 	@key=$$({ find aae_utils book/tables.py "$${AAE_RUNS:-runs}" requirements.lock -type f \
 	              \( -name '*.py' -o -name run.json -o -name requirements.lock \) -exec cksum {} + | LC_ALL=C sort; \
 	          env | grep '^AAE_' | LC_ALL=C sort; } 2> /dev/null || true); \
 	if [ "$$(cat $(CACHE)/key 2> /dev/null)" != "$$key" ] || [ ! -d book/_tables ]; then \
 	    $(BIN)/aae report && rm -rf $(CACHE) && mkdir -p $(CACHE) && printf '%s\n' "$$key" > $(CACHE)/key; \
+	elif [ -n "$$(find "$${AAE_STUDIES:-studies}" -newer $(CACHE)/key 2> /dev/null)" ]; then \
+	    $(BIN)/aae report && touch $(CACHE)/key; \
 	fi
 	$(BIN)/jupyter-book build -W --keep-going --all .
 

@@ -1,4 +1,4 @@
-"""What the book includes from the runs: tables in Markdown, sentences with digits, and pictures.
+"""What the book includes from the runs and studies: tables in Markdown, sentences with digits, and pictures.
 
 `aae report` calls `write_tables`. Nothing here is needed to train or to measure.
 """
@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from aae_utils.metrics.table import metric_of
+from aae_utils import studies
+from aae_utils.metrics.table import VALIDATION, metric_of
 from aae_utils.paper import PAPER
 from aae_utils.recipes import SETTINGS, Recipe
 from aae_utils.report import (
@@ -32,6 +34,7 @@ from aae_utils.report import (
     values_of,
 )
 from aae_utils.runs import Run
+from aae_utils.studies import State
 from aae_utils.variants import VARIANTS, get_recipe, recipe_names
 
 
@@ -90,9 +93,9 @@ MOMENTS = (1, 3, 10, 30)
 
 
 def write_tables(root: Path | str | None, folder: Path) -> tuple[list[Path], list[str]]:
-    """Write all that the book includes into `folder`, from the runs below `root`.
+    """Write all that the book includes into `folder`, from the runs below `root` and from the studies.
 
-    Returns the files, and one sentence for each folder below `root` that does not count. Files that would
+    Returns the files, and one sentence for each run and each record that does not count. Files that would
     not change are left alone, and what an earlier call wrote and no page needs is removed. ValueError where
     `root` does not exist.
     """
@@ -100,6 +103,8 @@ def write_tables(root: Path | str | None, folder: Path) -> tuple[list[Path], lis
     folder.mkdir(parents=True, exist_ok=True)
     glance = _draw_comparison(runs, folder)
     curves = _draw_losses(runs, folder)
+    states = [studies.state_of(study, studies.studies_root()) for study in studies.all_studies()]
+    varied = _draw_variations(states, folder)
     texts = {
         **{group.file: _group_text(group, runs) for group in GROUPS},
         **{f"paper_{group.file}": _paper_text(group.start) for group in GROUPS if group.start},
@@ -109,7 +114,14 @@ def write_tables(root: Path | str | None, folder: Path) -> tuple[list[Path], lis
         "runs": _markdown(_all_runs(runs), "There is no run yet."),
         **{f"losses_{variant}": _losses_text(variant, curves) for variant in VARIANTS},
     }
-    files = [*glance, *curves, *(_write(folder / f"{name}.md", text) for name, text in texts.items())]
+    texts |= {"studies": _studies_text(states, varied), "equilibria": _equilibria_text(states)}
+    problems += [problem for state in states for problem in state.problems]
+    files = [
+        *glance,
+        *curves,
+        *varied.values(),
+        *(_write(folder / f"{name}.md", text) for name, text in texts.items()),
+    ]
     for path in {*folder.glob("*.svg"), *folder.glob("*.md")} - set(files):
         path.unlink()
     return files, problems
@@ -342,7 +354,165 @@ def _all_runs(runs: RunGroups) -> Iterator[dict[str, str]]:
         }
 
 
+# Studies
+
+Pictures = dict[tuple[str, str], Path]
+"""The picture of each study and recipe that has records."""
+
+
+def _studies_text(states: Sequence[State], pictures: Pictures) -> str:
+    """A count, then for each study its question, what was varied, what came out, and the verdict."""
+    done = sum(len(state.records) for state in states)
+    open_ones = sum(len(state.missing) for state in states)
+    texts = [f"{done or 'None'} of the {done + open_ones} trainings that the studies ask for "
+             f"{'is' if done < 2 else 'are'} recorded{'' if done else ' yet'}.\n"]  # fmt: skip
+    return "\n".join([*texts, *(_study_text(state, pictures) for state in states)])
+
+
+def _study_text(state: State, pictures: Pictures) -> str:
+    study = state.study
+    parts = [f"(study-{study.name})=\n### `{study.name}`\n", f"**{study.question}**\n"]
+    if state.records:
+        parts += [_recipe_findings(state, recipe, pictures) for recipe in study.recipes]
+    else:
+        parts.append(f"Not one training is recorded yet: `aae study {study.name}` makes them.\n")
+    parts.append("".join(f"- {line}\n" for line in _incidents(state)))
+    parts.append(f"**Verdict.** {study.verdict or 'The question is open.'}\n")
+    parts.append(_dropdown("What each variation changes", _changes_text(state)))
+    return "\n".join(part for part in parts if part)
+
+
+def _recipe_findings(state: State, recipe: str, pictures: Pictures) -> str:
+    table = _markdown(studies.findings_rows(state, recipe), "")
+    path = pictures.get((state.study.name, recipe))
+    if path is None:
+        return f"`{recipe}`:\n\n{table}"
+    measure = metric_of(state.study.measure)
+    better = "higher" if measure.higher_is_better else "lower"
+    several = "; the band reaches from the lowest to the highest seed" if len(state.study.seeds) > 1 else ""
+    return (
+        f"`{recipe}`, {_budget(state, recipe)}:\n\n{table}\n"
+        f"```{{figure}} _tables/{path.name}\n"
+        f":alt: {measure.title} of {recipe} over the epochs, a line for each variation\n\n"
+        f"`{recipe}`: {measure.title} over the epochs, {better} is better{several}.\n```\n"
+    )
+
+
+def _budget(state: State, recipe: str) -> str:
+    """How many epochs the recorded trainings were given."""
+    epochs = {trial.recipe.training.epochs for trial, _ in state.records if trial.recipe.name == recipe}
+    return f"{' or '.join(map(str, sorted(epochs)))} epochs"
+
+
+def _incidents(state: State) -> Iterator[str]:
+    """What is missing, failed or not counted."""
+    if state.records and state.missing:
+        yield f"{len(state.missing)} trainings are not recorded yet."
+    for trial, record in state.failed:
+        yield f"{trial.name} failed: {record.failure}"
+    yield from state.problems
+
+
+def _changes_text(state: State) -> str:
+    study = state.study
+    lines = [f"- In all of them: {_fields_in_words(study.base)}.\n"] if study.base else []
+    starts = {
+        "recipe": [],
+        "scratch": ["random initial weights"],
+        "right": ["two epochs with every label first"],
+    }
+    for variation in study.variations:
+        words = [*starts[variation.start], *[_fields_in_words(variation.changes)] * bool(variation.changes)]
+        lines.append(f"- {variation.name}: {', '.join(words) or 'nothing'}.\n")
+    made = sorted({f"{part.commit} on {part.place}" for _, record in state.records for part in record.parts})
+    minutes = sum(record.seconds for _, record in state.records) / 60
+    if made:
+        lines.append(f"- Made by the code {', '.join(made)}, in {minutes:.0f} minutes.\n")
+    return "".join(lines)
+
+
+def _fields_in_words(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name} = {json.dumps(value)}`" for name, value in _dotted(changes))
+
+
+def _dotted(changes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _equilibria_text(states: Sequence[State]) -> str:
+    """Where a recipe stays when it is started right, beside where it arrives from random weights."""
+    pairs = [pair for state in states for pair in _equilibria(state)]
+    if not pairs:
+        return "No recipe has been started right yet.\n"
+    both = [(one, other) for _, one, other in pairs if other is not None]
+    better = sum(one.end < other.end for one, other in both)
+    sentence = (
+        f"In {better} of the {len(both)} recipes below, the error is lower at the end of a training that was"
+        " started right than from random weights in as many epochs.\n"
+    )
+    return (sentence + "\n" if both else "") + _markdown((_equilibrium_row(*pair) for pair in pairs), "")
+
+
+@dataclass(frozen=True)
+class Course:
+    """How an error moved in a variation, averaged over its seeds, in percent."""
+
+    measure: str
+    prepared: float | None
+    """After the epochs with every label, where there were some."""
+    end: float
+    epochs: int
+
+    @classmethod
+    def of(cls, state: State, recipe: str, start: str) -> Course | None:
+        """The course of the variation that starts so; None where none has reached its end."""
+        curves, measure = state.curves(recipe), state.study.measure
+        names = [variation.name for variation in state.study.variations if variation.start == start]
+        mine = curves[curves["variation"].isin(names[:1])]
+        if mine.empty:
+            return None
+        mean = mine.groupby("epoch")[measure].mean()
+        free = mean[mean.index > 0]
+        return cls(measure, mean.get(0.0), free.iloc[-1], len(free))
+
+
+def _equilibria(state: State) -> Iterator[tuple[str, Course, Course | None]]:
+    for recipe in state.study.recipes:
+        right = Course.of(state, recipe, "right")
+        if right is not None:
+            yield recipe, right, Course.of(state, recipe, "scratch")
+
+
+def _equilibrium_row(recipe: str, right: Course, scratch: Course | None) -> dict[str, str]:
+    metric = right.measure.removeprefix(VALIDATION)
+    paper = [number.text for number in paper_numbers(recipe) if number.metric == metric]
+    return {
+        "recipe": f"`{recipe}`",
+        "after two epochs with every label": f"{right.prepared:.1f}",
+        "then left to itself": f"{right.end:.1f} ({right.epochs} epochs)",
+        "from random weights": f"{scratch.end:.1f} ({scratch.epochs} epochs)" if scratch else NO_NUMBER,
+        "paper, test images": paper[0] if paper else NO_NUMBER,
+    }
+
+
 # Pictures
+
+
+def _draw_variations(states: Sequence[State], folder: Path) -> Pictures:
+    """The measure of each study over the epochs, a picture for each recipe that has records."""
+    pictures: Pictures = {}
+    for state in states:
+        for recipe in state.study.recipes:
+            curves, measure = state.curves(recipe), state.study.measure
+            if not curves.empty:
+                name = f"study-{state.study.name}-{recipe}-{_digest([curves.to_csv(), measure])}"
+                path = pictures[state.study.name, recipe] = folder / f"{name}.svg"
+                _draw(path, lambda figures, table=curves, measure=measure: figures.variations(table, measure))
+    return pictures
 
 
 def _first_runs(runs: RunGroups) -> list[Run]:

@@ -52,7 +52,7 @@ def test_help_takes_less_than_a_second_of_work():
     answer = python("-m", "aae_utils.cli", "--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert answer.returncode == 0
-    for name in ("list", "train", "evaluate", "reproduce", "report"):
+    for name in ("list", "train", "evaluate", "reproduce", "study", "report"):
         assert f"• {name}" in answer.stdout
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
 

@@ -324,7 +324,9 @@ def test_progress_counts_the_runs_whose_error_fell_after_the_drop(tmp_path):
 
 def test_the_book_includes_every_file_that_is_written(three_seeds, tmp_path):
     pages = report.tables_folder().parent
-    lines = "\n".join((pages / page).read_text() for page in ("results.md", "losses.md")).splitlines()
+    lines = "\n".join(
+        (pages / page).read_text() for page in ("results.md", "losses.md", "lab_notebook.md")
+    ).splitlines()
     included = {line.split("_tables/")[1] for line in lines if "{include}" in line}
     files, _ = report.write_report(three_seeds, tmp_path / "tables")
     assert included == {file.name for file in files if file.suffix == ".md"}

@@ -11,7 +11,7 @@ from aae_utils.figures.codes import (
     codes_beside_prior,
     heads_projection,
 )
-from aae_utils.figures.curves import LN_2, comparison, confusion, losses
+from aae_utils.figures.curves import LN_2, comparison, confusion, losses, variations
 from aae_utils.figures.images import (
     SEPARATOR_PIXELS,
     clusters,
@@ -65,4 +65,5 @@ __all__ = [
     "style_grid",
     "tile",
     "use_style",
+    "variations",
 ]

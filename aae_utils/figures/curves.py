@@ -14,6 +14,7 @@ from matplotlib.ticker import PercentFormatter
 
 from aae_utils.figures.style import (
     ABSENT_COLOR,
+    DIGIT_COLORS,
     INK,
     MAX_WIDTH,
     MUTED,
@@ -58,6 +59,33 @@ def losses(history: pd.DataFrame | Sequence[pd.DataFrame], *, columns: Sequence[
         figure.supxlabel(f"epoch (median rate: {rate:,.0f} images per second)", fontsize=10)
     else:
         figure.supxlabel("epoch", fontsize=10)
+    return figure
+
+
+def variations(curves: pd.DataFrame, measure: str) -> Figure:
+    """Draw a column of a history over the epochs, one line for each variation of a study.
+
+    The table has the columns "epoch", "variation" and `measure`. Several seeds give their mean and a band
+    from the lowest to the highest. Epochs up to 0, in which every image showed its label, are shaded.
+    """
+    missing = {"epoch", "variation", measure} - set(curves.columns)
+    if missing or curves.empty:
+        raise FigureError(f"variations needs epochs of {', '.join(sorted(missing)) or measure} to draw.")
+    figure, axes = figure_and_axes(None, (4.0, 3.2))
+    first = curves["epoch"].min()
+    if first < 1:
+        axes.axvspan(first - 0.5, 0.5, color=ABSENT_COLOR, linewidth=0, label="every label is shown")
+    sns.lineplot(
+        curves, x="epoch", y=measure, hue="variation", style="variation", ax=axes,
+        palette=sns.color_palette(DIGIT_COLORS, curves["variation"].nunique()),
+        markers=True, markersize=5, markeredgewidth=0, errorbar=_range, legend="full",
+    )  # fmt: skip
+    metric = metric_of(measure)
+    axes.set(xlabel="epoch", ylabel=metric.title)
+    if not metric.higher_is_better:
+        axes.set_ylim(bottom=0)
+    axes.locator_params(axis="x", nbins=8, integer=True)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
     return figure
 
 
@@ -161,7 +189,7 @@ def _loss_panel(axes: Axes, curve: pd.DataFrame, name: str) -> None:
         y=name,
         ax=axes,
         color=_curve_color(name),
-        errorbar=lambda seeds: (seeds.min(), seeds.max()),
+        errorbar=_range,
         marker="o" if len(values) == 1 else None,
     )
     axes.set(xlabel="", ylabel="")
@@ -169,9 +197,13 @@ def _loss_panel(axes: Axes, curve: pd.DataFrame, name: str) -> None:
     axes.locator_params(axis="x", nbins=4, integer=True)
 
 
+def _range(seeds: pd.Series) -> tuple[float, float]:
+    return seeds.min(), seeds.max()
+
+
 def _title(name: str) -> str:
     """The column's name in words, with the unit where it is percent."""
-    percent = metric_of(name.removeprefix("validation_")).unit == "%"
+    percent = metric_of(name).unit == "%"
     return name.replace("_", " ") + (" (%)" if percent else "")
 
 

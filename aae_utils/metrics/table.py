@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,19 @@ METRICS = {
 }
 """Every metric of this project, in the order of its tables."""
 
+VALIDATION = "validation_"
+"""How the name of a number begins that is measured on validation images."""
+
 DESCRIPTIVE = ("clusters", "sigma", "sigma_10m")
 """Numbers that describe a run and are neither good nor bad."""
 
 
 def metric_of(name: str) -> Metric:
-    """What is known about a number of a run's results; an unknown one keeps its own name as its label."""
-    return METRICS.get(name) or Metric(name.replace("_", " "), "", 3)
+    """What is known about a number of a run's results or a column of its history.
+
+    An unknown one keeps its own name as its label.
+    """
+    if name in METRICS or not name.startswith(VALIDATION):
+        return METRICS.get(name) or Metric(name.replace("_", " "), "", 3)
+    known = metric_of(name.removeprefix(VALIDATION))
+    return replace(known, label=f"validation {known.label.removeprefix('test ')}")
