@@ -23,6 +23,7 @@ from aae_utils.checks import LARGEST, require_number, require_whole
 from aae_utils.data import UNLABELED, ImageData, LearningSplits, Splits, balanced_subset, load_splits
 from aae_utils.descriptions import difference_of, from_plain, to_plain
 from aae_utils.film import Film
+from aae_utils.memory import keep_freed_memory
 from aae_utils.metrics.parzen import LikelihoodEstimate
 from aae_utils.recipes import Recipe, Setting, Start
 from aae_utils.runs import (
@@ -286,6 +287,7 @@ def fit(
     """Train to the last epoch with checkpoints in `work`, which a divergence takes with it."""
     if trainer.epoch < recipe.training.epochs:
         note_part(trainer)  # before the training, since the code on disk may change meanwhile
+    keep_freed_memory()
     monitor = make_monitor(recipe, splits.validation)
     try:
         return trainer.fit(monitor, work, checkpoint_seconds, progress)

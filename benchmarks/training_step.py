@@ -17,6 +17,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+from aae_utils.memory import keep_freed_memory
 from aae_utils.networks import CodeLayer, Corruption
 from aae_utils.priors import Gaussian
 from aae_utils.recipes import ModelSettings
@@ -267,6 +268,7 @@ def main(
         units: width of the hidden layers.
         seconds: time for each model and size.
     """
+    keep_freed_memory()
     for precision in precisions:
         for count in threads:
             print_table(count, precision, batches, units, seconds)
