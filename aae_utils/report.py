@@ -266,7 +266,8 @@ def time_in_words(seconds: float) -> str:
 def expected_time(recipe: Recipe, runs: RunGroups) -> Duration | None:
     """The median time of a recipe's runs; else an estimate from its other setting; None without any run.
 
-    The estimate takes time as proportional to parameters times epochs, on the machine of the known run.
+    The estimate takes the fastest epoch of the known run, since a busy machine has slow ones, and time as
+    proportional to parameters times epochs.
     """
     known = runs.get((recipe.name, recipe.setting))
     if known:
@@ -274,7 +275,8 @@ def expected_time(recipe: Recipe, runs: RunGroups) -> Duration | None:
     for other in (runs[recipe.name, s][0] for s in SETTINGS if (recipe.name, s) in runs):
         if other.recipe.data == recipe.data:
             work = _work(recipe, other.image_dim) / _work(other.recipe, other.image_dim)
-            return Duration(other.seconds * work, other.trained_on, False)
+            fastest = other.recipe.training.epochs * other.history()["seconds"].min()
+            return Duration(fastest * work, other.trained_on, False)
     return None
 
 

@@ -229,8 +229,9 @@ def test_time_is_the_median_of_the_runs_or_grows_with_the_epochs(tmp_path):
     assert str(report.expected_time(short, runs)) == "10 min on cpu, 1 thread"
     estimate = report.expected_time(paper, runs)
     assert estimate is not None
-    assert estimate.seconds == pytest.approx(60.0 * 5000 / 50)
-    assert str(estimate) == "about 100 min on cpu, 1 thread"
+    # the epochs of the first run took 30 seconds each
+    assert estimate.seconds == pytest.approx(30.0 * 5000)
+    assert str(estimate) == "about 42 h on cpu, 1 thread"
     assert report.expected_time(get_recipe("aae-gaussian"), runs) is None
 
 
@@ -241,7 +242,20 @@ def test_time_grows_with_the_parameters(tmp_path):
     estimate = report.expected_time(paper, runs)
     assert estimate is not None
     # the square layers have 9 times the weights, the layers at the pixels 3 times
-    assert 3 * 60 < estimate.seconds < 9 * 60
+    known = 30.0 * small.training.epochs
+    assert 3 * known < estimate.seconds < 9 * known
+
+
+def test_a_slow_epoch_does_not_lengthen_the_estimate(tmp_path):
+    paper = get_recipe("aae-mixture", "paper")
+    short = replace(paper, setting="laptop", training=replace(paper.training, epochs=2))
+    run = write_run(tmp_path, short, {}, seconds=60.0)
+    history = run.history()
+    history.loc[1, "seconds"] = 3000.0
+    history.to_csv(run.folder / "metrics.csv", index=False)
+    estimate = report.expected_time(paper, report.group_runs([run]))
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(30.0 * 5000)
 
 
 def test_machines_of_an_interrupted_run_are_named_in_order(tmp_path):
