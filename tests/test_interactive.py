@@ -34,6 +34,8 @@ PIECES = {
     "draw-label": "draw-semi-supervised-100",
     "clusters-16": "clusters-clustering-16",
 }
+TOGETHER = ("film-labels", "explorer-labels")
+"""Figures of one page, as in the chapters."""
 MEGABYTE = 1_000_000
 LEVELS = 255
 
@@ -149,6 +151,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (source / "index.md").write_text("# Pieces\n\n```{toctree}\n:glob:\n*\n```\n")
     for name in PIECES:
         (source / f"{name}.md").write_text(PAGE.format(name=name))
+    both = "\n".join(f":::{{touch}} {name}\n\nA caption.\n:::\n" for name in TOGETHER)
+    (source / "together.md").write_text(f"# Two figures\n\n{both}")
     stored = ROOT / "_build" / ".touch"
     stored.mkdir(parents=True, exist_ok=True)
     (folder / ".touch").symlink_to(stored)
@@ -223,6 +227,22 @@ def test_piece_fits_a_phone_and_a_finger(browser: Any, site: Path, name: str) ->
                 .map(control => control.outerHTML)"""
         )
         assert low == []
+
+
+def test_each_figure_of_a_page_keeps_its_choice(browser: Any, site: Path) -> None:
+    shows = [record for name in TOGETHER for _, record in interactive.FIGURES[name].shows]
+    if not all(map(exports.is_there, shows)):
+        pytest.skip("A figure of the page has nothing to choose from: its runs are not there.")
+    with open_page(browser, f"{site.as_uri()}/together.html") as (page, complaints):
+        for name in TOGETHER:
+            page.locator(f"#touch-{name}").scroll_into_view_if_needed()
+            page.wait_for_selector(f"#touch-{name}.touch-ready", timeout=120_000)
+        first, second = (page.locator(f"#touch-{name}") for name in TOGETHER)
+        assert [figure.locator("input:checked").count() for figure in (first, second)] == [1, 1]
+        second.get_by_label("Swiss roll").check()
+        assert first.get_by_label("Mixture").is_checked()
+        assert second.get_by_label("Swiss roll").is_checked()
+        assert complaints.in_words() == []
 
 
 @pytest.mark.parametrize("name", PIECES)
@@ -373,6 +393,23 @@ def test_slider_moves_the_style_along_the_direction_of_most_variance(desk: Any) 
     assert moved == pytest.approx(strongest, rel=1e-3)
 
 
+@torch.no_grad()
+def test_sliders_stand_where_a_style_lies_however_far(desk: Any) -> None:
+    page = desk("draw-style")
+    styles = runs.find_run("supervised-mnist").model().encode(data.load("mnist", "test").images)
+    center = styles.mean(0).numpy()
+    variances, directions = (part.numpy() for part in torch.linalg.eigh(styles.T.cov()))
+    sliders = page.get_by_label("Direction").all()
+    strongest = np.argsort(-variances)[: len(sliders)]
+    for choice in page.locator(".touch-thumb").all():
+        choice.click()
+        after_a_frame(page)
+        away = np.array(touch(page, "state")["z"]) - center
+        places = np.abs(directions.T[strongest] @ away) / np.sqrt(variances[strongest])
+        shown = [abs(float(slider.input_value())) for slider in sliders]
+        assert shown == pytest.approx(places.tolist(), abs=0.05)
+
+
 def test_drawing_is_prepared_as_mnist_was(desk: Any) -> None:
     images = data.load("mnist", "test").images[100:120]
     page = desk("draw-label")
@@ -459,6 +496,18 @@ def test_another_name_for_a_cluster_changes_the_error_by_its_images(desk: Any) -
     assert state["yours"] == pytest.approx(state["rule"] - 100 * gain / counts.sum())
 
 
+def test_clusters_count_from_zero_and_say_in_words_what_they_hold(desk: Any) -> None:
+    counts = exports.RECORDS["clusters-clustering-16"]().arrays["counts"].astype(int)
+    page = desk("clusters-16")
+    page.locator(".touch-tile").first.click()
+    detail, last = page.locator(".touch-detail").inner_text(), page.locator(".touch-tile").last
+    assert "Cluster 0 is called" in detail
+    assert last.get_attribute("aria-label").startswith(f"Cluster {len(counts) - 1},")
+    most = int(counts[0].argmax())
+    article = "an" if most == 8 else "a"
+    assert f"test images, {counts[0, most]:,} are {article} {most}" in detail
+
+
 def test_parzen_window_gives_the_likelihood_of_theory(desk: Any) -> None:
     page = desk("parzen")
     page.get_by_label("σ").press("ArrowRight")
@@ -469,3 +518,20 @@ def test_parzen_window_gives_the_likelihood_of_theory(desk: Any) -> None:
     assert state["value"] == pytest.approx(np.mean(logsumexp(terms, axis=1) - constant), abs=1e-4)
     page.get_by_role("button", name="best").click()
     assert touch(page, "state")["value"] >= state["value"]
+
+
+def test_new_samples_meet_the_same_held_out_points(desk: Any) -> None:
+    page = desk("parzen")
+    held = touch(page, "state")["held"]
+    jumps = []
+    for key in ("Home", "End"):  # five samples, two thousand
+        page.get_by_label("Samples").press(key)
+        page.get_by_role("button", name="best").click()
+        states = [touch(page, "state")]
+        for _ in range(6):
+            page.get_by_role("button", name="Draw new samples").click()
+            states.append(touch(page, "state"))
+        assert all(state["held"] == held for state in states)
+        assert states[0]["samples"] != states[1]["samples"]
+        jumps.append(np.std([state["value"] for state in states]))
+    assert jumps[1] < jumps[0] / 5

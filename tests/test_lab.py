@@ -273,7 +273,7 @@ def test_a_reader_trains_on_a_prior_of_their_own(browser: Browser, site: Path, f
     with open_lab(browser, site.as_uri(), **({"width": PHONE} if finger else {})) as page:
         page.get_by_role("radio", name="Draw your own").check()
         start = page.get_by_role("button", name="Start", exact=True)
-        assert start.is_disabled()
+        page.locator(".touch-main:disabled").wait_for()
         drag(page, page.locator(".touch-plane"), finger)
         (stroke,) = touch(page, "strokes")
         assert stroke[0] == pytest.approx([-1.8, 1.8], abs=0.05)
@@ -326,12 +326,35 @@ def test_experiments_start_anew_and_say_what_to_notice(browser: Browser, site: P
 
 
 def test_experiments_point_to_sections_that_exist() -> None:
-    targets = re.findall(
-        r"what_goes_wrong\.html#([\w-]+)", (BOOK / "interactive" / "lab_settings.js").read_text("utf-8")
-    )
-    labels = re.findall(r"^\(([\w-]+)\)=$", (BOOK / "what_goes_wrong.md").read_text("utf-8"), re.MULTILINE)
-    assert len(targets) >= 5
-    assert set(targets) <= set(labels)
+    script = (BOOK / "interactive" / "lab_settings.js").read_text("utf-8")
+    links = re.findall(r'what_goes_wrong\.html#([\w-]+)",\s+title: "(.+)"', script)
+    page = (BOOK / "what_goes_wrong.md").read_text("utf-8")
+    sections = re.findall(r"^\(([\w-]+)\)=\n## (.+)$", page, re.MULTILINE)
+    assert len(links) == script.count("what_goes_wrong.html#") >= 5
+    assert set(links) <= set(sections)
+
+
+TOP_EDGE = """() => {
+    const canvas = document.querySelectorAll(".touch-chart")[2];
+    const ratio = canvas.width / canvas.clientWidth;
+    const mark = canvas.parentElement.querySelector(".touch-mark");
+    const wanted = getComputedStyle(mark).backgroundColor.match(/[0-9]+/g).map(Number);
+    const { data } = canvas.getContext("2d").getImageData(0, Math.round(16 * ratio), canvas.width, 1);
+    let colored = 0;
+    for (let i = 0; i < data.length; i += 4)
+        colored += wanted.every((value, channel) => Math.abs(value - data[i + channel]) < 80);
+    return colored / canvas.width;
+}"""
+
+
+def test_a_curve_above_its_chart_runs_along_the_upper_edge(browser: Browser, site: Path) -> None:
+    with open_lab(browser, site.as_uri()) as page:
+        press(page, "No reconstruction")
+        wait_until(page, "state.steps >= 200")
+        press(page, "Pause")
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert page.evaluate(TOP_EDGE) > 0.5
+        assert "samples of the prior" in page.locator(".touch-curves").inner_text()
 
 
 def test_readers_who_want_less_motion_get_a_picture_a_second(browser: Browser, site: Path) -> None:

@@ -2,7 +2,7 @@
 
 import { loadData } from "./data.js";
 import { drawImage } from "./plot.js";
-import { announcer, button, element, expose, mount } from "./ui.js";
+import { announcer, button, element, expose, mount, withArticle } from "./ui.js";
 
 mount("clusters", async (stage, config) => {
   const table = new Clusters(await loadData(config.shows[0].record));
@@ -100,10 +100,10 @@ class Clusters {
     const tile = button("", () => this.choose(cluster), {
       class: "touch-tile",
       "aria-pressed": String(cluster === this.open),
-      "aria-label": `Cluster ${cluster + 1}, named ${label}, ${all} test images`,
+      "aria-label": `Cluster ${cluster}, named ${label}, ${all} test images`,
     });
     tile.append(
-      image(this.arrays.heads.data, cluster, `What the decoder draws for cluster ${cluster + 1}`),
+      image(this.arrays.heads.data, cluster, `What the decoder draws for cluster ${cluster}`),
       element("span", { class: "touch-digit" }, `= ${label}`),
       all ? `${share} % of ${all.toLocaleString("en-US")}` : "empty",
     );
@@ -122,7 +122,7 @@ class Clusters {
       ` is called ${this.label(open)} by the marked image. These are the validation images that it is surest of,` +
       " the surest first:";
     this.detail.replaceChildren(
-      element("p", {}, element("strong", {}, `Cluster ${open + 1}`), words),
+      element("p", {}, element("strong", {}, `Cluster ${open}`), words),
       this.choices(),
       element("p", {}, memberWords(this.counts[open])),
       this.members(),
@@ -157,7 +157,7 @@ class Clusters {
     const members = element("div", { class: "touch-members" });
     for (let index = this.starts[this.open]; index < this.starts[this.open + 1]; index++) {
       const digit = this.arrays.member_labels.data[index];
-      const member = image(this.arrays.members.data, index, `a ${digit}`);
+      const member = image(this.arrays.members.data, index, withArticle(digit));
       if (digit !== this.label(this.open)) member.classList.add("touch-other");
       members.append(member);
     }
@@ -174,9 +174,12 @@ function memberWords(counts) {
     .filter(({ count }) => count)
     .sort((a, b) => b.count - a.count)
     .slice(0, 3)
-    .map(({ count, digit }) => `${count.toLocaleString("en-US")} × ${digit}`);
+    .map(({ count, digit }, place) => {
+      const verb = place ? "" : count === 1 ? " is" : " are";
+      return `${count.toLocaleString("en-US")}${verb} ${withArticle(digit)}`;
+    });
   return (
-    `Of its ${all.toLocaleString("en-US")} test images most are ${parts.join(", ")}.` +
+    `Of its ${all.toLocaleString("en-US")} test images, ${parts.join(", ")}.` +
     " Here are some, framed where the name is wrong:"
   );
 }

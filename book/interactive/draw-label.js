@@ -4,7 +4,7 @@ import { loadData } from "./data.js";
 import { forward } from "./matrix.js";
 import { layersOf } from "./networks.js";
 import { choicesFor, imageAt, Pad } from "./pad.js";
-import { announcer, element, expose, mount } from "./ui.js";
+import { announcer, element, expose, mount, withArticle } from "./ui.js";
 
 const FIRST_SHOWN = 8; // of the test images: a 4
 
@@ -25,7 +25,7 @@ mount("draw-label", async (stage, config) => {
     const shares = seen ? forward(encoder, seen) : new Float32Array(10);
     const best = seen ? shares.indexOf(Math.max(...shares)) : -1;
     now = { seen, shares };
-    heading.textContent = seen ? `The network reads a ${best}` : "Nothing is drawn yet";
+    heading.textContent = seen ? `The network reads ${withArticle(best)}` : "Nothing is drawn yet";
     bars.replaceChildren(...Array.from(shares, (share, digit) => bar(digit, share, digit === best)));
     spoken.say(seen ? `${heading.textContent}, with a probability of ${percent(shares[best])}` : "");
   });

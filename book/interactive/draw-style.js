@@ -8,7 +8,7 @@ import { drawImage } from "./plot.js";
 import { announcer, button, element, expose, mount, oncePerFrame, slider } from "./ui.js";
 
 const SLIDERS = 4;
-const REACH = 3; // standard deviations to each side
+const REACH = 4; // standard deviations to each side, more where a drawing needs it
 const FIRST_SHOWN = 4; // of the test images: a 2
 
 mount("draw-style", async (stage, config) => {
@@ -103,8 +103,11 @@ class Styles {
   /** @param {Float32Array} z */
   set(z) {
     this.z = z;
-    this.sliders.forEach(({ set }, direction) => {
-      set(this.position(direction));
+    this.sliders.forEach(({ input, set }, direction) => {
+      const position = this.position(direction);
+      const reach = Math.max(REACH, Math.ceil(Math.abs(position)));
+      [input.min, input.max] = [String(-reach), String(reach)];
+      set(position);
     });
     this.draw();
   }

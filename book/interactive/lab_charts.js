@@ -1,14 +1,16 @@
 // The curves beside the lab's plane: distance to the prior, the game's two losses, the reconstruction loss.
 
 import { drawLines } from "./plot.js";
-import { element } from "./ui.js";
+import { element, lineKey } from "./ui.js";
 
 /**
  * @typedef {{ step: number, reconstruction: number, discriminator: number, generator: number, distance: number }} Moment
  * @typedef {{ name: "distance" | "discriminator" | "generator" | "reconstruction", words: string, color: string }} Line
+ * @typedef {{ lines: Line[], dashed: string, canvas: HTMLCanvasElement }} Place a chart, and what its dashed line is
  */
 
 const LN_2 = Math.log(2);
+const DASHES = "repeating-linear-gradient(90deg, currentcolor 0 4px, transparent 4px 7px)";
 const POINTS = 300; // more than a chart has pixels for
 
 export class LabCharts {
@@ -21,21 +23,19 @@ export class LabCharts {
    */
   constructor(colors, meanImage) {
     this.meanImage = meanImage;
-    /** @type {{ lines: Line[], canvas: HTMLCanvasElement }[]} */
+    /** @type {Place[]} */
     this.charts = [
-      chart({ name: "distance", words: "distance to the prior", color: "#4a4f57" }),
-      chart(
+      chart([{ name: "distance", words: "distance to the prior", color: "#4a4f57" }], "samples of the prior"),
+      chart([
         { name: "discriminator", words: "discriminator", color: colors.discriminator },
         { name: "generator", words: "encoder in the game", color: colors.encoder },
-      ),
-      chart({ name: "reconstruction", words: "reconstruction", color: colors.decoder }),
+      ]),
+      chart([{ name: "reconstruction", words: "reconstruction", color: colors.decoder }], "mean image"),
     ];
     this.node = element(
       "div",
       { class: "touch-curves" },
-      ...this.charts.map(({ lines, canvas }) =>
-        element("div", {}, element("p", { class: "touch-key" }, ...lines.map(keyOf)), canvas),
-      ),
+      ...this.charts.map((place) => element("div", {}, keyOf(place), place.canvas)),
     );
   }
 
@@ -59,12 +59,12 @@ export class LabCharts {
     const rest = (this.moments.length - 1) % stride; // so that the newest is among them
     const shown = this.moments.filter((_, i) => i % stride === rest);
     const marks = [
-      [{ y: floor, name: "samples of the prior" }],
+      [{ y: floor }],
       [
         { y: 2 * LN_2, name: "2 ln 2" },
         { y: LN_2, name: "ln 2" },
       ],
-      [{ y: this.meanImage, name: "mean image" }],
+      [{ y: this.meanImage }],
     ];
     const ends = [
       { least: 2.5 * floor, most: Number.POSITIVE_INFINITY },
@@ -100,15 +100,21 @@ function end(values, { least, most }) {
   return Math.min(most, 1.1 * values.reduce((high, value) => Math.max(high, value), least / 1.1));
 }
 
-/** @param {...Line} lines */
-function chart(...lines) {
+/** @param {Line[]} lines @param {string} [dashed] @returns {Place} */
+function chart(lines, dashed = "") {
   const label = `Curve over the steps: ${lines.map(({ words }) => words).join(" and ")}`;
-  return { lines, canvas: element("canvas", { class: "touch-chart", role: "img", "aria-label": label }) };
+  return {
+    ...{ lines, dashed },
+    canvas: element("canvas", { class: "touch-chart", role: "img", "aria-label": label }),
+  };
 }
 
-/** @param {Line} line */
-function keyOf({ words, color }) {
+/** @param {Place} place */
+function keyOf({ lines, dashed }) {
+  const key = lineKey(lines.map(({ words, color }) => ({ name: words, color })));
+  if (!dashed) return key;
   const mark = element("span", { class: "touch-mark" });
-  mark.style.background = color;
-  return element("span", {}, mark, words);
+  Object.assign(mark.style, { background: DASHES, boxShadow: "none" });
+  key.append(element("span", {}, mark, dashed));
+  return key;
 }

@@ -15,7 +15,7 @@ export const EXPERIMENTS = [
     change: {},
     notice:
       "The cloud of codes takes the shape of the prior within seconds, and then the digits find their places in it." +
-      " The distance falls to about the dashed line, which is as near as samples of the prior itself come.",
+      " The distance falls to two or three times the dashed line; samples of the prior itself come as near as that line.",
     page: "../notebooks/01_adversarial_autoencoder.html",
     title: "Chapter 1",
   },
@@ -24,16 +24,16 @@ export const EXPERIMENTS = [
     change: { adversary: false },
     notice:
       "A plain autoencoder. The codes go where they like, far over the edge, and the places between them decode to" +
-      " nothing. Both losses of the game lie still near their dashed lines, although nothing has been won.",
+      " nothing. Both losses of the game lie still, not far from their dashed lines, although nothing has been won.",
     page: "what_goes_wrong.html#wrong-nothing",
-    title: "The losses sit at ln 2 and nothing happened",
+    title: "The losses sit at chance and nothing happened",
   },
   {
     label: "No reconstruction",
     change: { reconstruction: false },
     notice:
       "The codes match the prior, and mean nothing: the decoder has learned nothing, so every place decodes to noise." +
-      " The error stays far above that of the mean image.",
+      " The error stays far above that of the mean image, beyond the upper edge of its chart.",
     page: "what_goes_wrong.html#wrong-dead",
     title: "The reconstruction loss hardly falls",
   },
@@ -41,8 +41,8 @@ export const EXPERIMENTS = [
     label: "Too much reconstruction",
     change: { reconstructionRate: 0.01, generatorRate: 0.0002 },
     notice:
-      "The picture is sharp, but the discriminator wins a little all the time: its loss stays below 2 ln 2, and the" +
-      " codes keep bulges and holes that the prior does not have.",
+      "The picture is sharp, but the discriminator wins more and more: its loss stays below 2 ln 2, the encoder's loss" +
+      " climbs, and the digits drift over the edge.",
     page: "what_goes_wrong.html#wrong-balance",
     title: "The reconstruction outvotes the discriminator",
   },
@@ -59,8 +59,8 @@ export const EXPERIMENTS = [
     label: "Sleeping discriminator",
     change: { discriminatorRate: 0.00001 },
     notice:
-      "The discriminator hardly learns, so the encoder climbs a hill that no longer says where the prior lies, and the" +
-      " codes run away together.",
+      "The discriminator hardly learns, so the encoder climbs a hill that no longer says where the prior lies: the" +
+      " codes run away together, come back, and settle beside the prior.",
     page: "what_goes_wrong.html#wrong-asleep",
     title: "The discriminator does not wake up",
   },
@@ -69,7 +69,7 @@ export const EXPERIMENTS = [
     change: { generatorRate: 0.02 },
     notice:
       "The encoder runs to wherever the discriminator points, the discriminator follows, and they chase each other in" +
-      " circles. At most moments the losses look healthy.",
+      " circles. The losses swing, and the reconstruction stays at that of the mean image.",
     page: "what_goes_wrong.html#wrong-off-center",
     title: "Healthy losses, but q(z) is off-center",
   },

@@ -5,6 +5,7 @@ import { randomStream } from "./random.js";
 import { announcer, button, element, expose, lineKey, mount, oncePerFrame, slider } from "./ui.js";
 
 const HELD_OUT = 200;
+const HELD_OUT_SEED = 2; // and the samples get those that follow
 const COUNTS = [5, 10, 20, 50, 100, 200, 500, 1000, 2000];
 const REACH = 8; // the line runs from -REACH to REACH
 // what the samples are drawn from: weight, mean and standard deviation of three normal densities
@@ -33,11 +34,12 @@ mount("parzen", (stage) => {
 /** Samples, held-out points, the width of the window, and how they look. */
 class ParzenWindow {
   constructor() {
-    this.seed = 1;
+    this.seed = HELD_OUT_SEED + 1;
     this.width = 12; // which of WIDTHS
     this.stop = 4; // which of COUNTS
     this.samples = new Float32Array();
-    this.held = new Float32Array();
+    // the same ones for all samples: a value that jumps does so because of the samples alone
+    this.held = sample(HELD_OUT, randomStream(HELD_OUT_SEED));
     this.curve = new Float32Array(); // mean log-likelihood for each of WIDTHS
     this.density = plot("", "The density that the Parzen window estimates beside the true one");
     this.chart = plot("touch-low", "Log-likelihood of the held-out points for every sigma");
@@ -106,8 +108,7 @@ class ParzenWindow {
   }
 
   sampleAnew() {
-    this.held = sample(HELD_OUT, randomStream(2 * this.seed));
-    this.samples = sample(COUNTS[this.stop], randomStream(2 * this.seed + 1));
+    this.samples = sample(COUNTS[this.stop], randomStream(this.seed));
     this.curve = WIDTHS.map((sigma) => meanLog(this.held, (at) => parzenDensity(at, this.samples, sigma)));
     this.draw();
   }

@@ -275,8 +275,9 @@ export class Plane {
 }
 
 /**
+ * @typedef {{ y: number, name?: string }} Mark a dashed line, with its name unless that stands elsewhere
  * @typedef {{ x: ArrayLike<number>, lines: { name: string, color: string, y: ArrayLike<number> }[], at?: number,
- *             logarithmic?: boolean, low?: number, high?: number, marks?: { y: number, name: string }[],
+ *             logarithmic?: boolean, low?: number, high?: number, marks?: Mark[],
  *             label?: string }} Chart `at`: the x of the cursor; `label`: the name of the horizontal axis
  */
 
@@ -284,6 +285,7 @@ const MARGIN = { left: 44, right: 10, top: 16, bottom: 22 };
 
 /**
  * Lines over a common horizontal axis, with a cursor: losses of a training, likelihoods of a width.
+ * What lies above the chart is drawn along its upper edge.
  * @param {HTMLCanvasElement} canvas
  * @param {Chart} chart
  */
@@ -307,6 +309,7 @@ export function drawLines(canvas, chart) {
   context.clip();
   for (const line of chart.lines) drawLine(context, chart.x, line, scale);
   context.restore();
+  for (const mark of chart.marks ?? []) nameMark(context, mark, scale);
   if (chart.at !== undefined)
     strokeBetween(context, scale.toX(chart.at), scale.top - 6, scale.toX(chart.at), scale.bottom);
 }
@@ -342,28 +345,46 @@ function writeEnds(context, { x, label = "" }, { left, right, top, bottom, floor
 }
 
 /**
- * A dashed line across the chart with its name.
- * @param {CanvasRenderingContext2D} context @param {{ y: number, name: string }} mark @param {Scale} scale
+ * A dashed line across the chart.
+ * @param {CanvasRenderingContext2D} context @param {Mark} mark @param {Scale} scale
  */
-function drawMark(context, { y, name }, { left, right, top, toY }) {
+function drawMark(context, { y }, { left, right, toY }) {
   context.setLineDash([4, 4]);
   strokeBetween(context, left, toY(y), right, toY(y));
   context.setLineDash([]);
+}
+
+/**
+ * Its name, edged with paper so that it can be read over a curve.
+ * @param {CanvasRenderingContext2D} context @param {Mark} mark @param {Scale} scale
+ */
+function nameMark(context, { y, name = "" }, { right, top, toY }) {
   const above = toY(y) - 4;
+  const baseline = above > top + 9 ? above : above + 15;
+  context.save();
   context.textAlign = "right";
-  context.fillText(name, right - 4, above > top + 9 ? above : above + 15);
-  context.textAlign = "left";
+  context.lineJoin = "round";
+  context.lineWidth = 3;
+  context.strokeStyle = cssColor(context.canvas, "--touch-paper");
+  context.strokeText(name, right - 4, baseline);
+  context.fillText(name, right - 4, baseline);
+  context.restore();
 }
 
 /**
  * @param {CanvasRenderingContext2D} context @param {ArrayLike<number>} x @param {Chart["lines"][0]} line
  * @param {Scale} scale
  */
-function drawLine(context, x, { color, y }, { toX, toY }) {
+function drawLine(context, x, { color, y }, { toX, toY, top, ceiling }) {
   context.strokeStyle = color;
   context.lineWidth = 1.6;
   context.beginPath();
-  for (let i = 0; i < x.length; i++) context.lineTo(toX(x[i]), toY(y[i]));
+  for (let i = 0; i < x.length; i++) {
+    const [from, to] = [toX(x[i - 1]), toX(x[i])];
+    if (y[i - 1] > ceiling !== y[i] > ceiling)
+      context.lineTo(from + ((to - from) * (ceiling - y[i - 1])) / (y[i] - y[i - 1]), top);
+    context.lineTo(to, toY(Math.min(y[i], ceiling)));
+  }
   context.stroke();
 }
 

@@ -96,6 +96,8 @@ export function toggle(label, on, change) {
   return made;
 }
 
+// Each piece is a bundle with a copy of this module, and radio buttons of one name are one group in the whole page.
+const GROUPS = `touch-${Math.random().toString(36).slice(2)}`;
 let count = 0;
 
 /**
@@ -105,7 +107,7 @@ let count = 0;
  * @returns {HTMLElement}
  */
 export function choice({ label, options, value, change }) {
-  const name = `touch-choice-${count++}`;
+  const name = `${GROUPS}-${count++}`;
   const row = element("div", { class: "touch-choice", role: "radiogroup", "aria-label": label });
   for (const option of options) {
     const input = element("input", {
@@ -161,6 +163,14 @@ export function lineKey(lines) {
     return element("span", {}, mark, name);
   });
   return element("p", { class: "touch-key" }, ...names);
+}
+
+/**
+ * "a 7", "an 8"
+ * @param {number} digit
+ */
+export function withArticle(digit) {
+  return `${digit === 8 ? "an" : "a"} ${digit}`;
 }
 
 /**
