@@ -113,6 +113,9 @@ class Touch(SphinxDirective):
         if name not in FIGURES:
             raise self.error(f"There is no figure {name!r} to touch: choose from {', '.join(FIGURES)}.")
         figure = FIGURES[name]
+        # so that {ref}`text <touch-NAME>` leads here from any page
+        self.env.domains["std"].anonlabels[f"touch-{name}"] = (self.env.docname, f"touch-{name}")
+        self.env.domains["std"].labels[f"touch-{name}"] = (self.env.docname, f"touch-{name}", name)
         shows, also = present(figure)
         if figure.shows and not shows:
             logger.info("%s: the figure %s is left out, its runs are not there.", self.env.docname, name)
