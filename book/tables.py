@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+import aae_utils
 from aae_utils import studies
 from aae_utils.metrics.table import VALIDATION, metric_of
 from aae_utils.paper import PAPER
@@ -573,8 +574,9 @@ def _draw_comparison(runs: RunGroups, folder: Path) -> list[Path]:
 
 
 def _digest(texts: Iterable[str]) -> str:
-    """In the name of a picture it keeps it from being drawn again while its numbers stay the same."""
-    return hashlib.sha256("".join(texts).encode()).hexdigest()[:8]
+    """In the name of a picture it keeps it from being drawn again while numbers and drawing stay the same."""
+    drawing = Path(aae_utils.__file__).parent / "figures" / "curves.py"
+    return hashlib.sha256("".join([drawing.read_text("utf-8"), *texts]).encode()).hexdigest()[:8]
 
 
 def _draw(path: Path, draw: Callable[[Any], Any]) -> None:

@@ -301,6 +301,24 @@ def test_losses_have_a_panel_each_and_percent_only_where_it_is_percent():
     assert "1,000 images per second" in figure.get_supxlabel()
 
 
+def test_losses_are_called_what_they_are_and_counts_have_whole_numbers_on_their_axis():
+    columns = ("kl", "head_distance", "validation_nmi", "validation_ari", "validation_sliced_wasserstein")
+    table = pd.DataFrame({"epoch": [1, 2], **dict.fromkeys(columns, [1.0, 2.0])})
+    table = table.assign(validation_clusters=16, validation_empty_clusters=0)
+    panels = figures.losses(table).axes
+    assert [axes.get_title() for axes in panels] == [
+        "KL",
+        "head penalty",
+        "validation NMI",
+        "validation ARI",
+        "validation sliced Wasserstein",
+        "validation empty clusters",
+    ]
+    low, high = panels[-1].get_ylim()
+    ticks = [tick for tick in panels[-1].get_yticks() if low <= tick <= high]
+    assert ticks == [0, 1]
+
+
 def test_players_have_a_line_where_they_cannot_tell():
     levels = {
         axes.get_title(): [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"]

@@ -29,7 +29,11 @@ from aae_utils.figures.style import (
 from aae_utils.metrics.table import metric_of
 
 LN_2 = math.log(2)
-NOT_LOSSES = ("epoch", "seconds", "images_per_second")
+# The number of clusters is a setting: it is the same in every epoch.
+NOT_LOSSES = ("epoch", "seconds", "images_per_second", "clusters", "validation_clusters")
+NAMES = {"head_distance": "head penalty", "validation_sliced_wasserstein": "validation sliced Wasserstein"}
+"""Of columns that are called something else in words."""
+ABBREVIATIONS = ("kl", "nmi", "ari")
 # What a player loses while the discriminator cannot tell: it sums over two sides, the generator has one.
 CHANCE = {"discriminator": (2 * LN_2, "2 ln 2"), "generator": (LN_2, "ln 2")}
 LEAST_SHARE = 0.005
@@ -41,7 +45,8 @@ def losses(history: pd.DataFrame | Sequence[pd.DataFrame], *, columns: Sequence[
     A history has a column "epoch" and one column for each loss or measure. Several of them, one a
     seed, give their mean and a band from the lowest to the highest. A dashed line marks what a
     discriminator (2 ln 2) and a generator (ln 2) lose while codes and samples of the prior cannot
-    be told apart. "seconds" is not drawn, and the median of "images_per_second" is in the last line.
+    be told apart. "seconds" and the number of clusters are not drawn, and the median of
+    "images_per_second" is in the last line.
     """
     table = history if isinstance(history, pd.DataFrame) else _joined(history)
     if "epoch" not in table:
@@ -195,6 +200,10 @@ def _loss_panel(axes: Axes, curve: pd.DataFrame, name: str) -> None:
     axes.set(xlabel="", ylabel="")
     axes.set_title(_title(name), fontsize=10)
     axes.locator_params(axis="x", nbins=4, integer=True)
+    if name.endswith("clusters"):
+        most = max(1, values.max(initial=0))
+        axes.set_ylim(-0.05 * most, 1.05 * most)
+        axes.locator_params(axis="y", nbins=4, integer=True)
 
 
 def _range(seeds: pd.Series) -> tuple[float, float]:
@@ -203,8 +212,9 @@ def _range(seeds: pd.Series) -> tuple[float, float]:
 
 def _title(name: str) -> str:
     """The column's name in words, with the unit where it is percent."""
-    percent = metric_of(name).unit == "%"
-    return name.replace("_", " ") + (" (%)" if percent else "")
+    words = NAMES.get(name, name).replace("_", " ").split(" ")
+    title = " ".join(word.upper() if word in ABBREVIATIONS else word for word in words)
+    return title + (" (%)" if metric_of(name).unit == "%" else "")
 
 
 def _curve_color(name: str) -> str:
