@@ -25,6 +25,8 @@ SPLITS = {
 }
 HELD_OUT = ("validation", "test")
 MNIST_VALIDATION = 10_000
+FEWEST = 10
+"""Fewer images show one class only or give no likelihood a spread: what is measured after training fails."""
 SVHN_VALIDATION = 5_000
 BRIGHTEST = (
     16.0  # larger values are bytes from 0 to 255, unless others lie below 0: then they are standardized
@@ -151,7 +153,7 @@ class DataSettings:
         require_flag("standardize", self.standardize)
         for name in ("images", "held_out"):
             if getattr(self, name) is not None:
-                require_whole(f"{name}, unless None,", getattr(self, name))
+                require_whole(f"{name}, unless None,", getattr(self, name), least=FEWEST)
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,6 +103,7 @@ def test_a_mistake_is_answered_in_one_sentence(aae, arguments, sentence):
         (["train", "clustering-16", "--model.init-std", "nan"], "init_std must be a finite number"),
         (["train", "clustering-16", "--training.drop-factor", "nan"], "drop_factor must be"),
         (["train", "clustering-16", "--data.images", "0"], "images"),
+        (["train", "likelihood-vae", "--data.held-out", "1"], "held_out, unless None, must be"),
         (["train", "clustering-16", "--data.labels", "100"], "clustering-16 reads no labels"),
         (["train", "clustering-16", "--name", "../../x"], "'../../x'"),
     ],

@@ -193,8 +193,9 @@ def test_standardizer_refuses_other_shapes(shape):
         ({"labels": 0}, "labels, .* not 0"),
         ({"labels": True}, "labels, .* not True"),
         ({"standardize": "yes"}, "standardize must be True or False, not 'yes'"),
-        ({"images": 0}, "images, unless None, must be a whole number from 1 .* not 0"),
+        ({"images": 9}, "images, unless None, must be a whole number from 10 .* not 9"),
         ({"held_out": 2.5}, "held_out, .* not 2.5"),
+        ({"held_out": 1}, "held_out, unless None, must be a whole number from 10 .* not 1"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(changes, message):
