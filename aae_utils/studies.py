@@ -23,7 +23,7 @@ from aae_utils.checkpoints import whole_file
 from aae_utils.checks import require_known, require_whole
 from aae_utils.data import ImageData, load_learning_splits
 from aae_utils.descriptions import DescriptionError, difference_of, from_plain, to_plain
-from aae_utils.equilibrium import require_label_code, start_right
+from aae_utils.equilibrium import PREPARED_EPOCHS, require_label_code, start_right
 from aae_utils.metrics.table import VALIDATION, metric_of
 from aae_utils.recipes import DIGITS, Recipe, shrink
 from aae_utils.reproduction import (
@@ -174,10 +174,15 @@ def study_names(root: Path) -> list[str]:
     return sorted(path.stem for path in root.glob("*.toml"))
 
 
-def all_studies(root: Path | None = None) -> list[Study]:
-    """Every study in a folder (default: the usual one); StudyError for a file that is none."""
-    folder = root or studies_root()
-    return [load_study(name, folder) for name in study_names(folder)]
+def all_studies(root: Path | None = None) -> tuple[list[Study], list[str]]:
+    """Every study in a folder (default: the usual one), and one sentence for each file that is none."""
+    folder, found, problems = root or studies_root(), [], []
+    for name in study_names(folder):
+        try:
+            found.append(load_study(name, folder))
+        except StudyError as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def load_study(name: str, root: Path) -> Study:
@@ -243,10 +248,25 @@ def load_record(path: Path) -> Record:
             raise DescriptionError(f"its format is {record.format}, and this program reads {FORMAT}")
         if len({len(column) for column in record.history.values()}) > 1:
             raise DescriptionError("its columns have different lengths")
+        _require_epochs(record)
     except (ValueError, OSError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise StudyError(f"{_shown(path)} is damaged ({reason}): restore or delete it.") from error
     return record
+
+
+def _require_epochs(record: Record) -> None:
+    """DescriptionError where epochs are missing; a training may fail before the end of its first one."""
+    if record.failure and not record.history:
+        return
+    epochs = record.history.get("epoch")
+    if not epochs:
+        raise DescriptionError("its history has no epochs")
+    training = record.recipe.get("training")
+    planned = training.get("epochs") if isinstance(training, dict) else None
+    first = 1 - PREPARED_EPOCHS if record.start == "right" else 1
+    if not record.failure and isinstance(planned, int) and epochs != list(range(first, planned + 1)):
+        raise DescriptionError(f"its history does not go from epoch {first} to {planned}")
 
 
 def save_record(path: Path, record: Record) -> None:
@@ -457,8 +477,17 @@ def measures_of(recipe: Recipe) -> list[str]:
 
 
 def studies_table(root: Path) -> pd.DataFrame:
-    """One row for each study of a folder: its question, its records, and whether it is decided."""
-    return pd.DataFrame(_study_line(study, root) for study in all_studies(root))
+    """One row for each study of a folder: its question, its records, and whether it is decided.
+
+    A file that is no study has a row, too, with a sentence on what is wrong with it.
+    """
+    found, problems = all_studies(root)
+    return pd.DataFrame(
+        [
+            *(_study_line(study, root) for study in found),
+            *({"study": "-", "question": problem} for problem in problems),
+        ]
+    ).fillna("-")
 
 
 def _study_line(study: Study, root: Path) -> dict[str, str]:

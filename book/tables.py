@@ -17,6 +17,7 @@ import pandas as pd
 
 import aae_utils
 from aae_utils import studies
+from aae_utils.checkpoints import whole_file
 from aae_utils.metrics.table import VALIDATION, metric_of
 from aae_utils.paper import PAPER
 from aae_utils.recipes import SETTINGS, Recipe
@@ -92,20 +93,23 @@ HEADS = {
 }
 MOMENTS = (1, 3, 10, 30)
 """Epochs at which the table of progress looks."""
+WRITTEN = ".written"
+"""The file that lists what a report wrote into its folder: only that is removed by a later one."""
 
 
 def write_tables(root: Path | str | None, folder: Path) -> tuple[list[Path], list[str]]:
     """Write all that the book includes into `folder`, from the runs below `root` and from the studies.
 
-    Returns the files, and one sentence for each run and each record that does not count. Files that would
-    not change are left alone, and what an earlier call wrote and no page needs is removed. ValueError where
-    `root` does not exist.
+    Returns the files, and one sentence for each run, study and record that does not count. Files that would
+    not change are left alone, and what an earlier call wrote and no page needs is removed; files of other
+    origin stay. ValueError where `root` does not exist.
     """
     runs, problems = counted_runs(root)
     folder.mkdir(parents=True, exist_ok=True)
     glance = _draw_comparison(runs, folder)
     curves = _draw_losses(runs, folder)
-    states = [studies.state_of(study, studies.studies_root()) for study in studies.all_studies()]
+    found, unreadable = studies.all_studies()
+    states = [studies.state_of(study, studies.studies_root()) for study in found]
     varied = _draw_variations(states, folder)
     texts = {
         **{group.file: _group_text(group, runs) for group in GROUPS},
@@ -117,21 +121,31 @@ def write_tables(root: Path | str | None, folder: Path) -> tuple[list[Path], lis
         **{f"losses_{variant}": _losses_text(variant, curves) for variant in VARIANTS},
     }
     texts |= {"studies": _studies_text(states, varied), "equilibria": _equilibria_text(states)}
-    problems += [problem for state in states for problem in state.problems]
+    problems += [*unreadable, *(problem for state in states for problem in state.problems)]
     files = [
         *glance,
         *curves,
         *varied.values(),
         *(_write(folder / f"{name}.md", text) for name, text in texts.items()),
     ]
-    for path in {*folder.glob("*.svg"), *folder.glob("*.md")} - set(files):
-        path.unlink()
+    _remove_stale(folder, {path.name for path in files})
     return files, problems
+
+
+def _remove_stale(folder: Path, current: set[str]) -> None:
+    """Remove what an earlier report wrote and this one did not, and note what this one wrote."""
+    noted = folder / WRITTEN
+    earlier = noted.read_text(encoding="utf-8").splitlines() if noted.exists() else []
+    for name in set(earlier) - current:
+        if name == Path(name).name:
+            (folder / name).unlink(missing_ok=True)
+    _write(noted, "".join(f"{name}\n" for name in sorted(current)))
 
 
 def _write(path: Path, text: str) -> Path:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
+        with whole_file(path) as file:
+            file.write(text.encode())
     return path
 
 
@@ -575,8 +589,9 @@ def _draw_comparison(runs: RunGroups, folder: Path) -> list[Path]:
 
 def _digest(texts: Iterable[str]) -> str:
     """In the name of a picture it keeps it from being drawn again while numbers and drawing stay the same."""
-    drawing = Path(aae_utils.__file__).parent / "figures" / "curves.py"
-    return hashlib.sha256("".join([drawing.read_text("utf-8"), *texts]).encode()).hexdigest()[:8]
+    figures = Path(aae_utils.__file__).parent / "figures"
+    code = [path.read_text("utf-8") for path in [*sorted(figures.glob("*.py")), Path(__file__)]]
+    return hashlib.sha256("".join([*code, *texts]).encode()).hexdigest()[:8]
 
 
 def _draw(path: Path, draw: Callable[[Any], Any]) -> None:
@@ -586,9 +601,9 @@ def _draw(path: Path, draw: Callable[[Any], Any]) -> None:
 
     from aae_utils import figures  # here, since drawing libraries take seconds to import
 
-    with matplotlib.rc_context({"svg.hashsalt": "aae"}):
+    with matplotlib.rc_context({"svg.hashsalt": "aae"}), whole_file(path) as file:
         figures.use_style()
-        draw(figures).savefig(path, metadata={"Date": None})
+        draw(figures).savefig(file, format="svg", metadata={"Date": None})
 
 
 def _losses_text(variant: str, pictures: dict[Path, list[Run]]) -> str:

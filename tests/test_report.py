@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
+import aae_utils
 from aae_utils import report
 from aae_utils.metrics.table import DESCRIPTIVE, METRICS, metric_of
 from aae_utils.networks import Corruption
@@ -307,7 +311,7 @@ def test_the_report_tells_what_is_there_and_how_to_get_the_rest(three_seeds, tmp
     (root / "baseline-100" / "laptop-seed0").mkdir(parents=True)
     write_run(root, get_recipe("likelihood-mnist"), {"log_likelihood": 341.0})
     files, problems = report.write_report(root, folder)
-    assert sorted(files) == sorted(folder.iterdir())
+    assert sorted([*files, folder / ".written"]) == sorted(folder.iterdir())
     assert len(problems) == 1 and "baseline-100" in problems[0]
     assert ["MNIST 100 labels", "1.90 ± 0.10", "3.00 ± 1.00", "3"] in cells(folder / "table_2.md")
     assert ["MNIST 1000 labels", "1.60 ± 0.08", "-", "no run yet"] in cells(folder / "table_2.md")
@@ -360,6 +364,57 @@ def test_pictures_are_drawn_once_and_removed_when_they_no_longer_hold(tmp_path):
     report.write_report(root, folder)
     (second,) = folder.glob("losses-*.svg")
     assert second.name != first.name
+
+
+def test_a_report_removes_what_an_earlier_one_wrote_and_nothing_else(tmp_path):
+    root, folder = tmp_path / "runs", tmp_path / "tables"
+    root.mkdir()
+    folder.mkdir()
+    own = [folder / name for name in ("diary.md", "drawing.svg", "losses-notes.svg")]
+    outside = tmp_path / "outside.md"
+    for path in (*own, outside):
+        path.write_text("mine")
+    report.write_report(root, folder)
+    stale = folder / "losses_of-old.md"
+    stale.write_text("old")
+    with (folder / ".written").open("a") as noted:
+        noted.write(f"{stale.name}\n../{outside.name}\n")
+    report.write_report(root, folder)
+    assert not stale.exists()
+    assert [path.read_text() for path in (*own, outside)] == ["mine"] * 4
+
+
+def test_a_changed_drawing_gives_a_picture_another_name(tmp_path, monkeypatch):
+    tables = report._book_tables()
+    package = tmp_path / "aae_utils"
+    shutil.copytree(Path(aae_utils.__file__).parent / "figures", package / "figures")
+    monkeypatch.setattr(aae_utils, "__file__", str(package / "__init__.py"))
+    names = {tables._digest(["the same numbers"])}
+    for module in ("curves.py", "style.py"):
+        with (package / "figures" / module).open("a") as code:
+            code.write("# another line\n")
+        names.add(tables._digest(["the same numbers"]))
+    monkeypatch.setattr(tables, "__file__", str(package / "figures" / "style.py"))
+    names.add(tables._digest(["the same numbers"]))
+    assert len(names) == 4
+
+
+def test_a_picture_cut_short_by_a_full_disk_is_drawn_again(tmp_path, monkeypatch):
+    root, folder = tmp_path / "runs", tmp_path / "tables"
+    write_run(root, get_recipe("baseline-100"), {"error": 25.0})
+
+    def full_disk(self, file, **options):
+        file.write(b"<svg")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Figure, "savefig", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            report.write_report(root, folder)
+    assert list(folder.iterdir()) == []
+    report.write_report(root, folder)
+    pictures = list(folder.glob("*.svg"))
+    assert pictures and all(path.read_text().endswith("</svg>\n") for path in pictures)
 
 
 def test_cells_of_a_table_hold_their_bars(tmp_path):

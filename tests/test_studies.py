@@ -86,8 +86,8 @@ def problem(root: Path) -> str:
 
 
 def test_every_study_of_the_book_can_be_made():
-    found = all_studies(Path(__file__).resolve().parents[1] / "studies")
-    assert len(found) >= 7
+    found, problems = all_studies(Path(__file__).resolve().parents[1] / "studies")
+    assert len(found) >= 7 and problems == []
     for study in found:
         require_measure(study)
         assert study.question.endswith("?")
@@ -293,9 +293,19 @@ def set_field(name: str, value: object) -> Callable[[Path], None]:
     [
         (lambda path: path.write_text(path.read_text()[:100]), "is damaged"),
         (set_field("seed", 3), "another seed"),
-        (set_field("start", "scratch"), "another start"),
+        (set_field("start", "scratch"), "is damaged (its history does not go from epoch 1 to 2)"),
         (set_field("recipe", {"name": "clustering-16"}), "another setting"),
-        (set_field("history", {"epoch": [1.0]}), "has not measured validation_error"),
+        (set_field("history", {"epoch": [-1.0, 0.0, 1.0, 2.0]}), "has not measured validation_error"),
+        (set_field("history", {}), "is damaged (its history has no epochs)"),
+        (
+            set_field("history", {"epoch": [], "validation_error": []}),
+            "is damaged (its history has no epochs)",
+        ),
+        (set_field("history", {"validation_error": [5.0]}), "is damaged (its history has no epochs)"),
+        (
+            set_field("history", {"epoch": [1.0, 2.0], "validation_error": [4.5, 5.0]}),
+            "is damaged (its history does not go from epoch -1 to 2)",
+        ),
         (set_field("history", {"epoch": [1.0], "validation_error": []}), "different lengths"),
         (lambda path: path.rename(path.with_name("other-seed0.json")), "no such variation"),
     ],
@@ -305,6 +315,29 @@ def test_a_record_that_cannot_be_used_is_named_and_not_counted(root, spoil, name
     spoil(trials(root)[0].place)
     assert named in problem(root)
     assert len(state_of(load_study("starts", root), root).records) == 3
+
+
+@pytest.mark.parametrize("history", [{}, {"epoch": [-1.0, 0.0], "validation_error": [4.0, 3.0]}])
+def test_a_failed_training_may_have_fewer_epochs(root, history):
+    finish(root)
+    place = trials(root)[0].place
+    set_field("failure", "It broke.")(place)
+    set_field("history", history)(place)
+    assert load_record(place).history == history
+
+
+def test_a_training_from_scratch_has_every_epoch_of_its_recipe(root):
+    finish(root)
+    place = trials(root)[1].place
+    set_field("history", {"epoch": [1.0], "validation_error": [6.0]})(place)
+    assert "from-scratch-faster-seed0.json is damaged" in problem(root)
+    assert "from epoch 1 to 2" in problem(root)
+
+
+def test_a_record_with_another_start_is_stale(root):
+    finish(root)
+    set_field("start", "recipe")(trials(root)[1].place)
+    assert "another start" in problem(root)
 
 
 def test_records_of_a_changed_study_are_stale(root):
@@ -361,6 +394,17 @@ def test_a_rehearsal_lies_apart(aae, root):
     assert aae("starts", "--shrink", "--device", "cpu")[0] == 0
     assert len(list(root.with_name("studies-rehearsal").rglob("*.json"))) == 4
     assert list(root.rglob("*.json")) == []
+
+
+def test_a_file_that_is_no_study_hides_none_of_the_others(aae, root, tmp_path, monkeypatch):
+    (root / "bad.toml").write_text("question = ")
+    code, out, err = aae()
+    assert (code, err) == (0, "")
+    assert "bad.toml is not a study" in out
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["starts", "-"]
+    assert "`aae study starts`" in page(root, tmp_path / "tables", monkeypatch)[0]
+    _, problems = report.write_report(tmp_path / "tables" / "runs", tmp_path / "tables")
+    assert [problem.count("bad.toml is not a study") for problem in problems] == [1]
 
 
 def test_what_does_not_count_is_told(aae, root):
