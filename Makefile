@@ -39,14 +39,18 @@ remove-venv:
 
 # A notebook is executed again when its code changes, and Jupyter's cache sees to that. It does not
 # see what the code calls and reads, so we empty it when the package, the lock or a run changes. No
-# notebook reads a study: a new record or verdict only changes the tables.
+# notebook reads a study: a new record or verdict only changes the tables. A folder named by a variable
+# may begin with ~, which only the package and not the shell expands in it.
+folder = $$($(BIN)/python -c 'import os; print(os.path.expanduser(os.environ.get("$(1)") or "$(2)"))')
+
 book: $(STAMP) ## execute what has changed and build the book: _build/html/index.html
-	@key=$$({ find aae_utils book/tables.py "$${AAE_RUNS:-runs}" requirements.lock -type f \
+	@runs="$(call folder,AAE_RUNS,runs)"; studies="$(call folder,AAE_STUDIES,studies)"; \
+	key=$$({ find aae_utils book/tables.py "$$runs" requirements.lock -type f \
 	              \( -name '*.py' -o -name run.json -o -name requirements.lock \) -exec cksum {} + | LC_ALL=C sort; \
 	          env | grep '^AAE_' | LC_ALL=C sort; } 2> /dev/null || true); \
 	if [ "$$(cat $(CACHE)/key 2> /dev/null)" != "$$key" ] || [ ! -d book/_tables ]; then \
 	    $(BIN)/aae report && rm -rf $(CACHE) && mkdir -p $(CACHE) && printf '%s\n' "$$key" > $(CACHE)/key; \
-	elif [ -n "$$(find "$${AAE_STUDIES:-studies}" -newer $(CACHE)/key 2> /dev/null)" ]; then \
+	elif [ -n "$$(find "$$studies" -newer $(CACHE)/key 2> /dev/null)" ]; then \
 	    $(BIN)/aae report && touch $(CACHE)/key; \
 	fi
 	$(BIN)/jupyter-book build -W --keep-going --all .
@@ -86,7 +90,7 @@ hooks: $(STAMP) ## run the pre-commit checks before every commit
 	$(BIN)/pre-commit install
 
 clean: ## remove what was built, keep .venv
-	rm -rf _build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _build book/_tables .pytest_cache .mypy_cache .ruff_cache
 	find aae_utils benchmarks book notebooks tests -name __pycache__ -prune -exec rm -rf {} + || true
 
 distclean: clean remove-venv ## remove what was built and .venv
