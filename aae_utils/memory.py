@@ -11,7 +11,7 @@ A_GIBIBYTE = 2**30
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc keep freed memory for this process; False where the C library is another one.
+    """Make glibc keep freed memory for this process; False where the C library is another one or refuses.
 
     By default it hands large blocks back to the system and asks for them again, and a step's gradients are
     written to pages that the system clears each time. What the process holds does not grow beyond its peak.
@@ -19,4 +19,7 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(mallopt(name, A_GIBIBYTE) for name in (MMAP_THRESHOLD, TRIM_THRESHOLD))
+    if mallopt is None:
+        return False
+    accepted = [mallopt(name, A_GIBIBYTE) for name in (MMAP_THRESHOLD, TRIM_THRESHOLD)]
+    return all(accepted)

@@ -92,10 +92,12 @@ def test_jupyter_book_is_pinned_on_both_ends() -> None:
     assert not book.specifier.contains("2.1.7")
 
 
+# Imported inside of functions alone: one where a notebook runs, the other where a cluster is asked for.
+IMPORTED_IF_INSTALLED = {"matplotlib-inline", "distributed"}
+
+
 def test_package_imports_only_what_it_declares() -> None:
-    declared = {canonicalize_name(one.name) for one in DECLARED}
-    # dask[distributed] installs both
-    declared.add("distributed")
+    declared = {canonicalize_name(one.name) for one in DEPENDENCIES} | IMPORTED_IF_INSTALLED
     for path in sorted((ROOT / "aae_utils").rglob("*.py")):
         for module in (
             imported_modules(path.read_text("utf-8")) - set(sys.stdlib_module_names) - {"aae_utils"}
@@ -206,6 +208,18 @@ def test_help_lists_every_target_for_people() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("book", "test", "serve", "lint", "format", "clean", "bench", "lab"):
         assert f"make {target} " in listed.stdout
+
+
+def test_clean_removes_the_tables_of_the_book() -> None:
+    commands = subprocess.run(["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "book/_tables" in commands.stdout.split()
+    assert ".venv" not in commands.stdout.split()
+
+
+def test_continuous_integration_looks_for_every_browser_of_the_tests() -> None:
+    (names,) = re.findall(r"^BROWSERS = \((.*)\)$", read("tests/browser.py"), re.MULTILINE)
+    (looked_for,) = re.findall(r"command -v (chromium .*?) >", read(".ci/run"))
+    assert looked_for.split() == re.findall(r'"(.*?)"', names)
 
 
 def test_continuous_integration_runs_everything() -> None:
