@@ -47,6 +47,7 @@ from aae_utils.runs import (
     runs_root,
     save_run,
     this_part,
+    training_command,
     withhold,
 )
 from aae_utils.seeds import random_stream
@@ -258,7 +259,7 @@ def _start_run(start: Start, setting: Setting, seed: int, root: Path | str | Non
             return run
     raise RunError(
         f"The training starts from the weights of the run {name}, which is not in {as_root(root)}: train it"
-        f" first with `aae train {start.recipe} --setting {setting} --seed {seed}`."
+        f" first with `{training_command(start.recipe, setting, seed, root)}`."
     )
 
 
@@ -339,8 +340,9 @@ def _not_saved(trainer: Trainer, work: Path, error: OSError) -> RunError:
     there = any((work / name).exists() for name in (CHECKPOINT, PREVIOUS_CHECKPOINT))
     kept = trainer.saved_epoch if there else 0
     lost = "no training is lost" if kept == trainer.epoch else f"what was trained after epoch {kept} is lost"
+    remedy = "free some space" if error.errno in FULL else "make it writable"
     return RunError(
-        f"The run could not be written to {work.parent} ({error.strerror or error}): free some space, then"
+        f"The run could not be written to {work.parent} ({error.strerror or error}): {remedy}, then"
         f" give the same command again; {lost}."
     )
 

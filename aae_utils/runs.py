@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import shutil
+import stat
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 
 from aae_utils import __version__
 from aae_utils.checkpoints import sync_folder, whole_file
+from aae_utils.checks import require_number, require_whole
 from aae_utils.descriptions import DescriptionError, difference_of, from_plain, to_plain
 from aae_utils.networks import MissingNetwork
 from aae_utils.recipes import Recipe, Setting
@@ -54,6 +57,10 @@ class Part:
     device: str
     precision: str
 
+    def __post_init__(self) -> None:
+        require_whole("first_epoch", self.first_epoch)
+        require_whole("threads", self.threads)
+
     @property
     def place(self) -> str:
         """For people: the device, with its threads if it is a processor."""
@@ -85,6 +92,13 @@ class Description:
     parts: tuple[Part, ...]
     start: StartedFrom | None
     sha256: dict[str, str]
+
+    def __post_init__(self) -> None:
+        require_whole("seed", self.seed, least=0)
+        require_whole("image_dim", self.image_dim)
+        require_number("seconds", self.seconds, least=0)
+        if not self.parts:
+            raise ValueError("parts names no place of the training.")
 
 
 @dataclass(frozen=True)
@@ -135,8 +149,16 @@ class Run:
         return ", then ".join(dict.fromkeys(part.place for part in self.parts))
 
     def history(self) -> pd.DataFrame:
-        """One row for each epoch: losses, images per second, validation numbers."""
-        return pd.read_csv(self.folder / METRICS)
+        """One row for each epoch: losses, images per second, validation numbers; RunError for no such table."""
+        path = self.folder / METRICS
+        try:
+            table = pd.read_csv(path)
+        except (ValueError, OSError) as error:  # the errors of pandas' parser are ValueErrors
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise RunError(f"{path} is not a table of numbers over time ({reason}): restore it.") from error
+        if table.empty or "epoch" not in table:
+            raise RunError(f"{path} is not a table of numbers over time (it has no epochs): restore it.")
+        return table
 
     def film(self) -> Film:
         """How q(z) moved: tensors and the names of the losses, see `film.Film.tensors`."""
@@ -183,7 +205,16 @@ def as_root(root: Path | str | None) -> Path:
 def existing_root(root: Path | str | None) -> Path:
     """A folder of runs that is there; a RunError says so where it is not."""
     folder = as_root(root)
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+        if there:
+            os.listdir(folder)
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be read ({error.strerror or error}): make it readable, or name another folder"
+            " of runs by --root or AAE_RUNS."
+        ) from error
+    if not there:
         raise RunError(f"There is no folder {folder}: name the folder of the runs by --root or AAE_RUNS.")
     return folder
 
@@ -198,11 +229,18 @@ def run_folder(recipe: Recipe, seed: int, root: Path | str | None = None) -> Pat
     return as_root(root) / run_name(recipe, seed)
 
 
+def training_command(name: str, setting: Setting, seed: int, root: Path | str | None) -> str:
+    """The command that makes a run of a recipe below `root`."""
+    folder = as_root(root)
+    place = "" if folder == runs_root() else f" --root {shlex.quote(str(folder))}"
+    return f"aae train {name} --setting {setting} --seed {seed}{place}"
+
+
 def find_run(name: str, setting: Setting = "laptop", seed: int = 0, root: Path | str | None = None) -> Run:
     """The run of a recipe by name; RunError says how to make it where there is none."""
     folder = as_root(root) / name / f"{setting}-seed{seed}"
     if not folder.exists():
-        command = f"make it with `aae train {name} --setting {setting} --seed {seed}`"
+        command = f"make it with `{training_command(name, setting, seed, root)}`"
         if name not in recipe_names():
             command = "`aae list` names the recipes"
         raise RunError(f"There is no run in {folder}: {command}.")
@@ -216,20 +254,31 @@ def list_runs(root: Path | str | None = None) -> tuple[list[Run], list[str]]:
     """Every finished run below `root`, and one sentence for each folder that is not one."""
     found: list[Run] = []
     problems: list[str] = []
-    for folder in sorted(path for path in as_root(root).glob("*/*") if path.is_dir()):
-        try:
-            found.append(load_run(folder))
-        except RunError as error:
-            problems.append(str(error))
+    for place in _folders_in(as_root(root), problems):
+        for folder in _folders_in(place, problems):
+            try:
+                found.append(load_run(folder))
+            except RunError as error:
+                problems.append(str(error))
     return found, problems
 
 
+def _folders_in(place: Path, problems: list[str]) -> list[Path]:
+    """The folders in a folder, sorted; one that cannot be read is added to the problems."""
+    try:
+        return sorted(path for path in place.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        problems.append(_unreadable(place, error))
+        return []
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    return f"{path} cannot be read ({error.strerror or error}): make it readable, or move it away."
+
+
 # Only genuine runs count
-
-
-def genuine(run: Run) -> bool:
-    """Whether a run is of a recipe of the book, unchanged, and lies in its own place."""
-    return not deviation(run)
 
 
 def deviation(run: Run) -> str:
@@ -328,6 +377,15 @@ def load_run(folder: Path | str) -> Run:
     folder = Path(folder).expanduser()
     if folder.name.endswith((PARTIAL, WRITING)):
         raise RunError(f"{folder} is a run in the making: finish it with the command that began it.")
+    try:
+        return _read_run(folder)
+    except OSError as error:
+        raise RunError(_unreadable(Path(error.filename or folder), error)) from error
+
+
+def _read_run(folder: Path) -> Run:
+    if not stat.S_ISDIR(_mode(folder)):
+        raise RunError(f"There is no folder {folder}: name the folder of a run.")
     _require_file(folder, DESCRIPTION)
     description = _read_description(folder / DESCRIPTION)
     for name in _file_names(description.recipe):
@@ -345,19 +403,28 @@ def _file_names(recipe: Recipe) -> list[str]:
 
 
 def _require_file(folder: Path, name: str) -> None:
-    if not (folder / name).is_file():
+    if not stat.S_ISREG(_mode(folder / name)):
         raise RunError(
             f"{folder} is not a finished run ({name} is missing): delete the folder, then train it again."
         )
 
 
-def _read_description(path: Path) -> Description:
+def _mode(path: Path) -> int:
+    """What lies at a path, for `stat`, 0 for nothing; OSError where nobody may look."""
     try:
-        values = json.loads(path.read_text())
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _read_description(path: Path) -> Description:
+    text = path.read_bytes()
+    try:
+        values = json.loads(text.decode())
         if isinstance(values, dict) and values.get("format") != FORMAT:
             raise DescriptionError(f"its format is {values.get('format')!r}, and this program reads {FORMAT}")
         return from_plain(values, Description)
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(
             f"{path} is not the description of a run ({error}): restore it, or delete the folder and train"
             " the run again."

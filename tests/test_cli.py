@@ -74,7 +74,7 @@ def test_help_takes_less_than_a_second_of_work():
         (["list", "--root", "~/nowhere"], "/nowhere: name the folder of the runs"),
         (["report", "--root", "~/nowhere"], "/nowhere: name the folder of the runs"),
         (["evaluate", "semi"], "Unknown recipe 'semi'"),
-        (["evaluate", "no/such/folder"], "is not a finished run"),
+        (["evaluate", "no/such/folder"], "There is no folder no/such/folder"),
         (["reproduce", "baseline-100", "semi"], "Unknown recipe 'semi'"),
         (["reproduce", "--seeds", "0"], "--seeds must be a whole number from 1"),
     ],

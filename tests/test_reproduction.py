@@ -263,7 +263,7 @@ def changed(name: str, part: str, **changes: object) -> Recipe:
         ),
         (
             lambda: replace(small("reduction-100"), start=Start("semi-supervised-100")),
-            "train it first with `aae train semi-supervised-100 --setting laptop --seed 0`",
+            "train it first with `aae train semi-supervised-100 --setting laptop --seed 0 --root .*/runs`",
         ),
     ],
 )
@@ -566,6 +566,16 @@ def test_a_full_disk_says_truly_what_is_lost(fit, lost, again, mnist_files, tmp_
     epochs = count_epochs(monkeypatch)
     assert end_of(train(recipe, tmp_path / "full")) == end_of(whole)
     assert epochs == again
+
+
+def test_only_a_full_disk_asks_for_space(mnist_files, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduction, "save_run", refuse)
+        message = sentence(lambda: train(small("aae-gaussian"), tmp_path))
+    assert "(Permission denied): make it writable, then give the same command again; no" in message
 
 
 def test_a_root_that_cannot_be_written_is_named(mnist_files, tmp_path):

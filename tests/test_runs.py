@@ -33,7 +33,6 @@ from aae_utils.runs import (
     deviation,
     existing_root,
     find_run,
-    genuine,
     list_runs,
     load_run,
     network_names,
@@ -262,7 +261,8 @@ def test_runs_are_found_by_name(tmp_path):
     assert find_run("vae-mixture", seed=1, root=str(tmp_path)).seed == 1
     message = sentence(lambda: find_run("aae-mixture", "paper", 2, tmp_path))
     assert str(tmp_path / "aae-mixture" / "paper-seed2") in message
-    assert message.endswith("make it with `aae train aae-mixture --setting paper --seed 2`.")
+    command = f"aae train aae-mixture --setting paper --seed 2 --root {tmp_path}"
+    assert message.endswith(f"make it with `{command}`.")
     assert sentence(lambda: find_run("aae-mix", root=tmp_path)).endswith("`aae list` names the recipes.")
 
 
@@ -288,7 +288,7 @@ def test_listing_finds_runs_and_names_what_is_none(tmp_path):
 def test_only_unchanged_runs_of_the_book_in_their_place_are_genuine(tmp_path):
     recipe = get_recipe("baseline-100")
     true = write_run(tmp_path, recipe)
-    assert genuine(true)
+    assert not deviation(true)
     shrunk = write_run(tmp_path / "shrunk", shrink(recipe))
     assert deviation(shrunk) == (
         "baseline-100/laptop-seed0 was trained with another model.units than its recipe"
@@ -297,12 +297,66 @@ def test_only_unchanged_runs_of_the_book_in_their_place_are_genuine(tmp_path):
     assert deviation(own) == "mine/laptop-seed0 is of no recipe of the book"
     moved = load_run(shutil.copytree(true.folder, tmp_path / "baseline-100" / "laptop-seed7"))
     assert deviation(moved) == f"{moved.folder} holds the run baseline-100/laptop-seed0"
-    assert not any(map(genuine, (shrunk, own, moved)))
     message = sentence(lambda: find_run("baseline-100", seed=7, root=tmp_path))
     assert message == f"{deviation(moved)}: move it to its own place."
 
 
 # Folders that are no whole run: named, and never loaded
+
+
+def test_a_folder_that_does_not_exist_is_said(tmp_path):
+    message = sentence(lambda: load_run(tmp_path / "none"))
+    assert message == f"There is no folder {tmp_path / 'none'}: name the folder of a run."
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("closed", [".", DESCRIPTION, METRICS, WEIGHTS, ".."])
+def test_what_may_not_be_read_is_named_and_stops_nothing(closed, tmp_path):
+    path = (write_run(tmp_path, seed=1).folder / closed).resolve()
+    write_run(tmp_path, replace(small_recipe(), name="other"))
+    path.chmod(0)
+    found, problems = list_runs(tmp_path)
+    path.chmod(0o700)
+    assert [run.name for run in found] == ["other/laptop-seed0"]
+    (problem,) = problems
+    assert "cannot be read (Permission denied)" in problem
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("method", ["read_bytes", "open", "stat"])
+def test_a_run_that_may_not_be_read_is_named(method, tmp_path, monkeypatch):
+    folder = write_run(tmp_path).folder
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, method, refuse)
+        assert "cannot be read (Permission denied): " in sentence(lambda: load_run(folder))
+
+
+def test_a_root_that_may_not_be_read_is_said(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", refuse)
+        assert f"{tmp_path} cannot be read (" in sentence(lambda: existing_root(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "epoch,loss\n", "a\n1\n", 'epoch\n"1\n', "epoch\n1\n1,2,3\n"])
+def test_a_table_that_is_none_is_named(content, tmp_path):
+    run = write_run(tmp_path)
+    (run.folder / METRICS).write_text(content)
+    message = sentence(run.history)
+    assert message.startswith(f"{run.folder / METRICS} is not a table of numbers over time (")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("image_dim", -4), ("seconds", -1.0), ("seed", -1), ("parts", [])]
+)
+def test_a_description_of_nothing_possible_is_refused(field, value, tmp_path):
+    path = write_run(tmp_path).folder / DESCRIPTION
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    message = sentence(lambda: load_run(path.parent))
+    assert message.startswith(f"{path} is not the description of a run (")
+    assert field in message
 
 
 @pytest.mark.parametrize("missing", [DESCRIPTION, METRICS, WEIGHTS])
