@@ -9,6 +9,9 @@ from typing import Any
 LARGEST = 1_000_000
 """No count of this project (units, epochs, images in a minibatch) is beyond it; such a number is a slip."""
 
+KINDS: dict[type, str] = {str: "text", tuple: "a tuple"}
+"""What a sentence calls them."""
+
 
 def require_whole(name: str, value: Any, least: int = 1, most: int = LARGEST) -> None:
     """Do nothing if `value` is a whole number from `least` to `most`; a ValueError names the field."""
@@ -39,6 +42,13 @@ def require_number(
     )
     if not fits:
         raise ValueError(f"{name} must be a finite number{' ' * bool(wanted)}{wanted}, not {value!r}.")
+
+
+def require_kind(name: str, value: object, *kinds: type) -> None:
+    """Do nothing if `value` is an instance of one of `kinds`; a ValueError names the field."""
+    if not isinstance(value, kinds):
+        wanted = " or ".join(KINDS.get(kind, kind.__name__) for kind in kinds if kind is not type(None))
+        raise ValueError(f"{name} must be {wanted}, not {value!r}.")
 
 
 def require_known(name: str, value: object, known: Iterable[object]) -> None:

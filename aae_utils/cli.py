@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "Adversarial autoencoders: train, evaluate and compare the runs of every figure and table row."
 OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands)
+DEVICES = ("cpu", "cuda", "mps")
 MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
 
 
@@ -341,10 +342,11 @@ def _changed(recipe: Recipe, arguments: list[str]) -> Recipe:
     )
     if changed == recipe:
         return recipe
-    if changed.name == recipe.name:
+    named = any(argument.split("=")[0] == "--name" for argument in arguments)
+    if changed.name == recipe.name and not named:
         return replace(changed, name=f"{recipe.name}-custom")
     if changed.name in recipe_names():
-        raise ValueError(f"--name {changed.name} is the name of another recipe: give one of your own.")
+        raise ValueError(f"--name {changed.name} is the name of an unchanged recipe: give one of your own.")
     return changed
 
 
@@ -374,9 +376,12 @@ def _root(root: Path | None, shrink: bool) -> Path:
 def _require_device(name: str | None) -> None:
     import torch
 
+    if name is None:
+        return
     try:
-        if name is not None:
-            torch.empty(0, device=name)
+        if torch.device(name).type not in DEVICES:
+            raise ValueError(f"The device {name!r} cannot train: give one of {', '.join(DEVICES)}.")
+        torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"The device {name!r} is not there: leave out --device, or give cpu.") from error
 

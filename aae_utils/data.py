@@ -23,6 +23,8 @@ SPLITS = {
     "svhn": ("train", "validation", "extra", "train-extra", "all", "test"),
     "tfd": ("train", "validation", "test"),
 }
+LABELS = {"mnist": 10, "svhn": 10, "tfd": 7}
+"""Digits, and expressions."""
 HELD_OUT = ("validation", "test")
 MNIST_VALIDATION = 10_000
 FEWEST = 10

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from aae_utils import Setting
-from aae_utils.checks import require_flag, require_known
-from aae_utils.data import DataSettings, ImageData, Splits
+from aae_utils.checks import require_flag, require_kind, require_known
+from aae_utils.data import LABELS, DataSettings, ImageData, Splits
 from aae_utils.training import TrainingSettings
 
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
@@ -59,6 +59,12 @@ class Start:
     parts: tuple[str, ...] = ("encoder",)
     """Which networks or layers, by the beginning of their weights' names."""
 
+    def __post_init__(self) -> None:
+        require_kind("recipe of the start", self.recipe, str)
+        require_kind("parts of the start", self.parts, tuple)
+        if not self.parts:
+            raise ValueError("parts of the start must name a network: without one nothing is taken over.")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -84,6 +90,12 @@ class Recipe:
     """A first stage: the run whose weights it starts from."""
 
     def __post_init__(self) -> None:
+        require_kind("name", self.name, str)
+        require_kind("model", self.model, ModelSettings)
+        require_kind("training", self.training, TrainingSettings)
+        require_kind("data", self.data, DataSettings)
+        require_kind("keep", self.keep, tuple)
+        require_kind("start, unless None,", self.start, Start, type(None))
         if not NAME.fullmatch(self.name):
             raise ValueError(
                 f"The name of a recipe is of small letters, digits and single hyphens, not {self.name!r}."
@@ -99,8 +111,11 @@ class Recipe:
             raise ValueError(f"{self.name} needs the label of every image: use labels='all', not {labels!r}.")
         if labels is not None and most is None:
             raise ValueError(f"{self.name} reads no labels: use labels=None, not {labels!r}.")
-        if labels is not None and most is not None and most < DIGITS:
-            raise ValueError(f"The labels are the {DIGITS} digits, too many for {most} classes: raise them.")
+        count = LABELS[self.data.dataset]
+        if labels is not None and most is not None and most < count:
+            raise ValueError(
+                f"classes must be at least {count}, as many as {self.data.dataset} has labels, not {most}."
+            )
 
 
 APPENDIX_A21 = TrainingSettings(epochs=5000, drops=(50, 1000))

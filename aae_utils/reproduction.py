@@ -24,6 +24,7 @@ from aae_utils.data import UNLABELED, ImageData, LearningSplits, Splits, balance
 from aae_utils.descriptions import difference_of, from_plain, to_plain
 from aae_utils.film import Film
 from aae_utils.memory import keep_freed_memory
+from aae_utils.metrics.inputs import NotFinite
 from aae_utils.metrics.parzen import LikelihoodEstimate
 from aae_utils.recipes import Recipe, Setting, Start
 from aae_utils.runs import (
@@ -100,6 +101,8 @@ def train_recipe(
     if folder.exists():
         return _finished(folder, recipe)
     device = torch.device(device or best_device())
+    if recipe.start:
+        get_recipe(recipe.start.recipe, recipe.setting)  # a name that nobody knows is the mistake to speak of
     splits = load_splits(recipe.data, device)
     trainer = make_trainer(recipe, splits, seed, device, root)
     with only_process(folder, wait):
@@ -109,7 +112,8 @@ def train_recipe(
         resume(trainer, work)
         model = fit(trainer, recipe, splits, work, checkpoint_seconds, progress)
         weights = rounded_weights(model, recipe.keep)
-        results = evaluate_model(recipe, _as_stored(model, recipe, weights, trainer), splits)
+        with ended_by_divergence(work):  # weights too large for float16 are infinite as stored
+            results = evaluate_model(recipe, _as_stored(model, recipe, weights, trainer), splits)
         description = _description(recipe, seed, splits.train.dim, results, trainer)
         film = trainer.film.tensors() if trainer.film else None
         run = _saved(trainer, work, lambda: save_run(folder, description, weights, trainer.history, film))
@@ -290,11 +294,25 @@ def fit(
         note_part(trainer)  # before the training, since the code on disk may change meanwhile
     keep_freed_memory()
     monitor = make_monitor(recipe, splits.validation)
-    try:
+    with ended_by_divergence(work):
         return trainer.fit(monitor, work, checkpoint_seconds, progress)
-    except TrainingDiverged:
-        shutil.rmtree(work, ignore_errors=True)  # continued, it would diverge again
-        raise
+
+
+@contextmanager
+def ended_by_divergence(work: Path) -> Iterator[None]:
+    """Delete the checkpoints of a training that diverges: continued, it would diverge again.
+
+    Finite weights can be so large that what they compute is not: that is TrainingDiverged, too.
+    """
+    try:
+        yield
+    except (TrainingDiverged, NotFinite) as error:
+        shutil.rmtree(work, ignore_errors=True)
+        if isinstance(error, TrainingDiverged):
+            raise
+        raise TrainingDiverged(
+            "What the model makes of images is no longer finite: lower the learning rates."
+        ) from error
 
 
 def note_part(trainer: Trainer) -> None:

@@ -149,7 +149,7 @@ class Run:
         return ", then ".join(dict.fromkeys(part.place for part in self.parts))
 
     def history(self) -> pd.DataFrame:
-        """One row for each epoch: losses, images per second, validation numbers; RunError for no such table."""
+        """One row for each epoch: losses, images per second, validation numbers. RunError for no table."""
         path = self.folder / METRICS
         try:
             table = pd.read_csv(path)

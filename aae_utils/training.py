@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from aae_utils.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from aae_utils.checks import require_flag, require_known, require_number, require_whole
+from aae_utils.checks import require_flag, require_kind, require_known, require_number, require_whole
 from aae_utils.film import Film
 from aae_utils.seeds import random_stream
 
@@ -123,9 +123,12 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         require_whole("epochs", self.epochs)
         require_whole("batch_size", self.batch_size)
+        for group in RATE_GROUPS:
+            require_kind(group, getattr(self, group), Rates)
+        require_kind("drops", self.drops, tuple)
         for epoch in self.drops:
             require_whole("drops", epoch)
-        require_number("drop_factor", self.drop_factor, above=0)
+        require_number("drop_factor", self.drop_factor, above=0, most=1)
         require_number("averaging", self.averaging, least=0, below=1)
         require_known("precision", self.precision, get_args(Precision))
 

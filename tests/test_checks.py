@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aae_utils.checks import require_flag, require_known, require_number, require_whole
+from aae_utils.checks import require_flag, require_kind, require_known, require_number, require_whole
 from aae_utils.data import DataSettings
 from aae_utils.networks import Corruption
 from aae_utils.priors import Categorical, Gaussian, GaussianMixture, SwissRoll
-from aae_utils.recipes import Recipe, shrink
+from aae_utils.recipes import Recipe, Start, shrink
 from aae_utils.training import Rates, TrainingSet, TrainingSettings
 from aae_utils.variants import get_recipe
 from aae_utils.variants.adversarial import AdversarialSettings
@@ -71,15 +71,23 @@ IMPOSSIBLE = [
     (lambda value: TrainingSettings(value), (0, -1, 1.5, 10**12), "epochs"),
     (lambda value: TrainingSettings(1, value), (0, 10**12), "batch_size"),
     (lambda value: TrainingSettings(1, drops=(3, value)), (0, 2.5), "drops"),
-    (lambda value: TrainingSettings(1, drop_factor=value), (0.0, -3.0, NAN), "drop_factor"),
+    (lambda value: TrainingSettings(1, drop_factor=value), (0.0, -3.0, NAN, 1.5), "drop_factor"),
+    (lambda value: TrainingSettings(1, drops=value), (5, [5]), "drops"),
+    (lambda value: TrainingSettings(1, reconstruction=value), (0.1, None), "reconstruction"),
+    (lambda value: Start(value), (3, None), "recipe of the start"),
+    (lambda value: Start("baseline-100", value), ((), "encoder"), "parts of the start"),
+    (lambda value: replace(RECIPE, model=value), (None,), "model"),
+    (lambda value: replace(RECIPE, training=value), (3,), "training"),
+    (lambda value: replace(RECIPE, data=value), ("mnist",), "data"),
+    (lambda value: replace(RECIPE, start=value), ("baseline-100",), "start"),
     (lambda value: TrainingSettings(1, averaging=value), (1.0, -0.1, NAN), "averaging"),
     (lambda value: TrainingSettings(1, precision=value), ("half",), "precision"),
     (lambda value: DataSettings(dataset=value), ("cifar",), "dataset"),
     (lambda value: DataSettings(images=value), (0, 10**12, 1.5), "images"),
     (lambda value: DataSettings(labels=value), (0, -1, "some"), "labels"),
-    (lambda value: replace(RECIPE, name=value), ("../x", "A B", ""), "name"),
+    (lambda value: replace(RECIPE, name=value), ("../x", "A B", "", 3), "name"),
     (lambda value: replace(RECIPE, setting=value), ("gpu",), "setting"),
-    (lambda value: replace(RECIPE, keep=value), ((),), "keep"),
+    (lambda value: replace(RECIPE, keep=value), ((), "encoder"), "keep"),
     (lambda value: replace(RECIPE, film=value), (1, "yes"), "film"),
 ]
 
@@ -133,6 +141,8 @@ def test_sentences():
         ),
         (lambda: require_number("rate", NAN), "rate must be a finite number, not nan."),
         (lambda: require_known("color", "red", ("blue", 3)), "Unknown color 'red': choose one of blue, 3."),
+        (lambda: require_kind("name", 3, str), "name must be text, not 3."),
+        (lambda: require_kind("start", 3, Start, type(None)), "start must be Start, not 3."),
         (lambda: require_flag("film", 1), "film must be True or False, not 1."),
     ):
         with pytest.raises(ValueError) as caught:
@@ -150,7 +160,7 @@ def test_bounds_are_allowed_or_not_as_they_say():
 
 
 def test_labels_need_as_many_classes_as_digits():
-    with pytest.raises(ValueError, match="10 digits, too many for 4 classes"):
+    with pytest.raises(ValueError, match="classes must be at least 10, as many as mnist has labels, not 4"):
         Recipe(
             "few",
             "",

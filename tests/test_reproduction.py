@@ -296,6 +296,25 @@ def test_a_divergence_leaves_nothing_and_the_corrected_command_works(mnist_files
     assert train(small("aae-gaussian", epochs=2), tmp_path).recipe.training.epochs == 2
 
 
+@pytest.mark.parametrize("scale", [1e6, 1e30])
+def test_weights_so_large_that_codes_are_infinite_are_a_divergence(scale, mnist_files, tmp_path, monkeypatch):
+    """At 1e30 codes overflow; at 1e6 the weights do when they are stored in float16."""
+    recipe = small("aae-gaussian")
+    run_epoch = Trainer.run_epoch
+
+    def explode(self, *arguments):
+        row = run_epoch(self, *arguments)
+        for weights in self.model.encoder.parameters():
+            weights.data.mul_(scale)
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run_epoch", explode)
+        with pytest.raises(TrainingDiverged, match="no longer finite: lower the learning rates"):
+            train(recipe, tmp_path)
+    assert left_in(tmp_path) == []
+
+
 # The same again, or not
 
 

@@ -10,6 +10,10 @@ class EvaluationError(ValueError):
     """An input of a measure has the wrong shape, size or value."""
 
 
+class NotFinite(EvaluationError):
+    """Values are NaN or infinite."""
+
+
 def require_points(points: Tensor, name: str) -> None:
     """Raise `EvaluationError` unless `points` is finite floating-point numbers `(N, D)`."""
     if points.ndim != 2 or 0 in points.shape or not points.is_floating_point():
@@ -23,7 +27,7 @@ def require_points(points: Tensor, name: str) -> None:
 def require_finite(values: Tensor, name: str) -> None:
     """Raise `EvaluationError` if any value is NaN or infinite."""
     if not values.isfinite().all():
-        raise EvaluationError(f"The {name} hold NaN or infinite values.")
+        raise NotFinite(f"The {name} hold NaN or infinite values.")
 
 
 def require_same_width(points: Tensor, reference: Tensor) -> None:
