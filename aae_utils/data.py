@@ -26,13 +26,13 @@ SPLITS = {
 LABELS = {"mnist": 10, "svhn": 10, "tfd": 7}
 """Digits, and expressions."""
 HELD_OUT = ("validation", "test")
+BRIGHTEST = 16.0
+"""Larger values are bytes from 0 to 255, unless others lie below 0: then they are standardized. Values above
+1 alone say nothing, since a standardized face can be brighter everywhere than the average one."""
 MNIST_VALIDATION = 10_000
 FEWEST = 10
 """Fewer images show one class only or give no likelihood a spread: what is measured after training fails."""
 SVHN_VALIDATION = 5_000
-BRIGHTEST = (
-    16.0  # larger values are bytes from 0 to 255, unless others lie below 0: then they are standardized
-)
 
 Device = torch.device | str
 
@@ -51,8 +51,8 @@ class ImageData:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        _require_images(self.images)
-        _require_labels(self.labels, len(self.images))
+        require_images(self.images)
+        require_labels(self.labels, len(self.images))
         if math.prod(self.shape) != self.dim:
             raise ValueError(
                 f"shape {self.shape} has {math.prod(self.shape)} pixels, but images have {self.dim}."
@@ -78,23 +78,26 @@ class ImageData:
         return replace(self, images=self.images[:count], labels=self.labels[:count])
 
 
-def _require_images(images: Tensor) -> None:
+def require_images(images: Tensor, name: str = "images") -> None:
+    """Do nothing for images as those of `ImageData`; a ValueError names the field."""
     if not isinstance(images, Tensor) or images.ndim != 2 or images.dtype != torch.float32:
-        raise ValueError(f"images must be an (N, D) tensor of float32, not {_described(images)}.")
+        raise ValueError(f"{name} must be an (N, D) tensor of float32, not {_described(images)}.")
     if images.numel() == 0:
         return
     low, high = images.min().item(), images.max().item()
     if not math.isfinite(low) or not math.isfinite(high):
-        raise ValueError("images must be finite, but some values are infinite or not a number.")
+        raise ValueError(f"{name} must be finite, but some values are infinite or not a number.")
     if low >= 0 and high > BRIGHTEST:
-        raise ValueError(f"images must be pixels in [0, 1], not {low:g} to {high:g}: divide bytes by 255.")
+        raise ValueError(f"{name} must be pixels in [0, 1], not {low:g} to {high:g}: divide bytes by 255.")
 
 
-def _require_labels(labels: Tensor, count: int) -> None:
+def require_labels(labels: Tensor, count: int, name: str = "labels", least: int = UNLABELED) -> None:
+    """Do nothing for one whole label for each image, from `least` on; a ValueError names the field."""
     if not isinstance(labels, Tensor) or labels.shape != (count,) or labels.dtype != torch.int64:
-        raise ValueError(f"labels must be a ({count},) tensor of int64, not {_described(labels)}.")
-    if count > 0 and labels.min() < UNLABELED:
-        raise ValueError(f"labels must be {UNLABELED} (no label) or more, not {int(labels.min())}.")
+        raise ValueError(f"{name} must be a ({count},) tensor of int64, not {_described(labels)}.")
+    if count > 0 and labels.min() < least:
+        wanted = f"{least} (no label)" if least == UNLABELED else f"{least}"
+        raise ValueError(f"{name} must be {wanted} or more, not {int(labels.min())}.")
 
 
 def _described(value: object) -> str:

@@ -337,13 +337,15 @@ def tables_folder() -> Path:
     return _repository() / "book" / "_tables"
 
 
-def write_report(root: Path | str | None = None, folder: Path | None = None) -> tuple[list[Path], list[str]]:
+def write_report(
+    root: Path | str | None = None, folder: Path | str | None = None
+) -> tuple[list[Path], list[str]]:
     """Write the tables and pictures that the book includes, from the runs below `root`.
 
     Returns the files in `folder` (default: `book/_tables`) and one sentence for each folder below `root` that
     does not count. ValueError where `root` does not exist, or where the book is not beside the package.
     """
-    files, problems = _book_tables().write_tables(root, folder or tables_folder())
+    files, problems = _book_tables().write_tables(root, Path(folder or tables_folder()).expanduser())
     return files, problems
 
 

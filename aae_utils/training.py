@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from aae_utils.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from aae_utils.checks import require_flag, require_kind, require_known, require_number, require_whole
+from aae_utils.data import require_images, require_labels
 from aae_utils.film import Film
 from aae_utils.seeds import random_stream
 
@@ -143,22 +144,17 @@ class TrainingSet:
     labeled_y: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.x.dim() != 2 or not self.x.is_floating_point() or self.y.shape != self.x.shape[:1]:
-            raise ValueError(
-                f"Expected floating-point images (N, D) and one label each, got {tuple(self.x.shape)} of"
-                f" {self.x.dtype} and {tuple(self.y.shape)}."
-            )
+        require_images(self.x, "x")
+        require_labels(self.y, len(self.x), "y")
         if (self.labeled_x is None) != (self.labeled_y is None):
             raise ValueError("Give labeled_x and labeled_y together, or neither.")
-        for labels in (self.y, self.labeled_y):
-            if labels is not None and labels.dtype != torch.int64:
-                raise ValueError(f"Labels are int64 numbers from 0 on, or -1, not {labels.dtype}.")
-        if self.labeled_y is not None and self.labeled_x is not None:
-            count = len(self.labeled_y)
-            if count == 0 or self.labeled_x.shape != (count, self.x.shape[1]):
+        if self.labeled_x is not None and self.labeled_y is not None:
+            require_images(self.labeled_x, "labeled_x")
+            require_labels(self.labeled_y, len(self.labeled_x), "labeled_y", least=0)
+            if len(self.labeled_x) == 0 or self.labeled_x.shape[1] != self.x.shape[1]:
                 raise ValueError(
-                    f"Expected labeled images ({max(count, 1)}, {self.x.shape[1]}) beside {count} labels,"
-                    f" got {tuple(self.labeled_x.shape)}."
+                    f"labeled_x must be at least one image of {self.x.shape[1]} pixels, as those of x, not"
+                    f" {tuple(self.labeled_x.shape)}."
                 )
 
     def __len__(self) -> int:
@@ -187,7 +183,12 @@ class Trainer:
                 f"The minibatch ({settings.batch_size}) is larger than the training set ({len(data)}):"
                 " lower batch_size."
             )
-        if settings.averaging and any(isinstance(module, _BatchNorm) for module in model.modules()):
+        normalized = any(isinstance(module, _BatchNorm) for module in model.modules())
+        if normalized and settings.batch_size == 1:
+            raise ValueError("batch_size must be at least 2 with batch normalization, not 1.")
+        if normalized and data.labeled_x is not None and len(data.labeled_x) == 1:
+            raise ValueError("labeled_x must be at least 2 images with batch normalization, not 1.")
+        if settings.averaging and normalized:
             raise ValueError(
                 "averaging is for models without batch normalization, whose running statistics belong to the"
                 " last weights: set averaging or batch_norm off."

@@ -51,10 +51,19 @@ IMPOSSIBLE = [
     (lambda value: VariationalSettings(init_std=value), (NAN, -0.1), "init_std"),
     (lambda value: VariationalSettings(output=value), ("tanh",), "output"),
     (lambda value: LabelRegularizedSettings(label_scale=value), (0.0, NAN), "label_scale"),
-    (lambda value: SupervisedSettings(classes=value), (0, 10**12), "classes"),
+    (lambda value: SupervisedSettings(classes=value), (0, 1, 10**12), "classes"),
     (lambda value: SupervisedSettings(label_scale=value), (-1.0, NAN), "label_scale"),
     (lambda value: SupervisedSettings(code_noise=value), (-1.0, INFINITE), "code_noise"),
-    (lambda value: SemiSupervisedSettings(classes=value), (0, -1), "classes"),
+    (lambda value: SemiSupervisedSettings(classes=value), (0, -1, 1), "classes"),
+    (lambda value: SemiSupervisedSettings(style_prior=value), (3,), "style_prior"),
+    (lambda value: BaselineSettings(classes=value), (1,), "classes"),
+    (lambda value: BaselineSettings(corruption=value), (0.3,), "corruption"),
+    (lambda value: ClusteringSettings(corruption=value), (0.3,), "corruption"),
+    (lambda value: AdversarialSettings(corruption=value), (0.3, None), "corruption"),
+    (lambda value: AdversarialSettings(prior=value), (3, None), "prior"),
+    (lambda value: VariationalSettings(prior=value), (3,), "prior"),
+    (lambda value: VariationalSettings(corruption=value), (0.3,), "corruption"),
+    (lambda value: DimensionalityReductionSettings(heads=value), (10.0,), "heads"),
     (lambda value: SemiSupervisedSettings(batch_norm=value), ("all", True), "batch_norm"),
     (lambda value: SemiSupervisedSettings(reduction=value), ("max",), "reduction"),
     (lambda value: ClusteringSettings(units=value), (-5, 0), "units"),
@@ -111,14 +120,38 @@ def test_every_value_is_checked_where_it_is_set(make, value, field):
 @pytest.mark.parametrize(
     ("x", "y", "labeled", "words"),
     [
-        (torch.zeros(5, 4, 4), torch.zeros(5).long(), (), r"\(N, D\) .* got \(5, 4, 4\)"),
-        (torch.zeros(5, 4).byte(), torch.zeros(5).long(), (), "floating-point images .* torch.uint8"),
-        (torch.zeros(5, 4), torch.zeros(6).long(), (), r"one label each, .* \(6,\)"),
-        (torch.zeros(5, 4), torch.zeros(5), (), "Labels are int64 .*, not torch.float32"),
+        (torch.zeros(5, 4, 4), torch.zeros(5).long(), (), r"x must be an \(N, D\) tensor .* not \(5, 4, 4\)"),
+        (torch.zeros(5, 4).byte(), torch.zeros(5).long(), (), "x must be .* of float32, not .* torch.uint8"),
+        (torch.zeros(5, 4), torch.zeros(6).long(), (), r"y must be a \(5,\) tensor of int64, not \(6,\)"),
+        (torch.zeros(5, 4), torch.zeros(5), (), "y must be .* int64, not .* torch.float32"),
+        (
+            torch.zeros(5, 4).double(),
+            torch.zeros(5).long(),
+            (),
+            "x must be .* of float32, not .* torch.float64",
+        ),
+        (torch.full((5, 4), NAN), torch.zeros(5).long(), (), "x must be finite"),
+        (torch.full((5, 4), 255.0), torch.zeros(5).long(), (), r"x must be pixels in \[0, 1\]"),
+        (torch.zeros(5, 4), torch.full((5,), -2), (), r"y must be -1 \(no label\) or more, not -2"),
         (torch.zeros(5, 4), torch.zeros(5).long(), ((2, 4), None), "labeled_x and labeled_y together"),
-        (torch.zeros(5, 4), torch.zeros(5).long(), ((2, 3), (2,)), r"labeled images \(2, 4\) .*\(2, 3\)"),
-        (torch.zeros(5, 4), torch.zeros(5).long(), ((3, 4), (2,)), r"beside 2 labels, got \(3, 4\)"),
-        (torch.zeros(5, 4), torch.zeros(5).long(), ((0, 4), (0,)), r"labeled images \(1, 4\)"),
+        (
+            torch.zeros(5, 4),
+            torch.zeros(5).long(),
+            ((2, 3), (2,)),
+            r"labeled_x must be .* of 4 pixels, .* not \(2, 3\)",
+        ),
+        (
+            torch.zeros(5, 4),
+            torch.zeros(5).long(),
+            ((3, 4), (2,)),
+            r"labeled_y must be a \(3,\) tensor of int64, not \(2,\)",
+        ),
+        (
+            torch.zeros(5, 4),
+            torch.zeros(5).long(),
+            ((0, 4), (0,)),
+            r"labeled_x must be at least one image of 4 pixels",
+        ),
     ],
 )
 def test_images_and_labels_that_do_not_fit_are_an_error(x, y, labeled, words):
@@ -130,6 +163,12 @@ def test_images_and_labels_that_do_not_fit_are_an_error(x, y, labeled, words):
             None if images is None else torch.zeros(images),
             None if labels is None else torch.zeros(labels).long(),
         )
+
+
+def test_labeled_images_have_labels():
+    x, y = torch.zeros(2, 4), torch.tensor([0, -1])
+    with pytest.raises(ValueError, match="labeled_y must be 0 or more, not -1"):
+        TrainingSet(x, y, x, y)
 
 
 def test_sentences():

@@ -274,6 +274,14 @@ def test_a_refused_training_leaves_nothing(make, named, mnist_files, tmp_path, m
     assert not (tmp_path / "runs").exists()
 
 
+def test_labels_beyond_the_classes_are_refused(mnist_files):
+    recipe = small("semi-supervised-all")
+    splits = load_splits(recipe.data)
+    more = replace(splits, train=replace(splits.train, labels=splits.train.labels + 2))
+    with pytest.raises(ValueError, match="classes must be at least 12 for labels from 0 to 11, not 10"):
+        make_trainer(recipe, more, seed=0)
+
+
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "0"])
 def test_seeds_are_whole_numbers(seed, tmp_path):
     with pytest.raises(ValueError, match="seed must be a whole number"):

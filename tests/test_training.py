@@ -236,6 +236,14 @@ def test_averaging_with_batch_normalization_is_refused():
         make_trainer(replace(SETTINGS["clustering"], batch_norm="encoder"), averaging=0.9)
 
 
+@pytest.mark.parametrize(("size", "labeled", "field"), [(1, 4, "batch_size"), (4, 1, "labeled_x")])
+def test_one_image_cannot_be_normalized(size, labeled, field):
+    model = build(replace(SETTINGS["semi-supervised"], batch_norm="encoder"))
+    x, y = torch.rand(8, 20), torch.zeros(8, dtype=torch.int64)
+    with pytest.raises(ValueError, match=f"{field} must be at least 2 .*with batch normalization, not 1"):
+        Trainer(model, TrainingSet(x, y, x[:labeled], y[:labeled]), TrainingSettings(1, size))
+
+
 def test_auto_takes_bfloat16_where_it_is_faster(monkeypatch):
     capabilities = {"avx512_bf16": True}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
@@ -348,12 +356,12 @@ def no_waiting(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_no_step_waits_for_the_device(name, precision, no_waiting):
+def test_no_step_waits_for_the_device(name, precision, request):
     settings = {"averaging": 0.9, "reconstruction": Rates(1e-3, 0.9, "adam"), "precision": precision}
     trainer = make_trainer(name, **settings)
     if name == "supervised":
         trainer.data.y.clamp_(min=0)
-    with no_waiting:
+    with request.getfixturevalue("no_waiting"):  # only now: what the trainer is given may be looked at
         for batch in trainer.batches():
             trainer.step(batch)
             trainer.average()

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aae_utils.checks import require_known, require_number, require_whole
+from aae_utils.checks import require_kind, require_known, require_number, require_whole
 from aae_utils.data import ImageData, Splits
 from aae_utils.metrics.matching import prior_distance
 from aae_utils.metrics.reconstruction import reconstruction_error
 from aae_utils.networks import Corruption, Decoder, Discriminator, Encoder, Output, Posterior
-from aae_utils.priors import Gaussian, GaussianMixture, SwissRoll
+from aae_utils.priors import Gaussian, GaussianMixture, Prior, SwissRoll
 from aae_utils.recipes import (
     APPENDIX_A21,
     ModelSettings,
@@ -85,10 +85,12 @@ class AdversarialSettings(ModelSettings):
     """Standard deviation of the initial weights."""
 
     def __post_init__(self) -> None:
+        require_kind("prior", self.prior, Prior)
         require_known("posterior", self.posterior, get_args(Posterior))
         require_whole("units", self.units)
         require_whole("discriminator_units", self.discriminator_units)
         require_known("output", self.output, get_args(Output))
+        require_kind("corruption", self.corruption, Corruption)
         require_known("reduction", self.reduction, get_args(Reduction))
         require_number("init_std", self.init_std, above=0)
 
@@ -188,9 +190,9 @@ def codes_of(model: Any, images: Tensor, seed: int = 0) -> Tensor:
     return in_chunks(lambda x: model.encode(x, stream), images)
 
 
-def match(model: Any, images: Tensor, seed: int = 0) -> dict[str, float]:
-    """How far q(z) is from p(z), and the reconstruction error, of images `(N, D)`."""
-    codes = codes_of(model, images, seed)
+def match(model: Any, images: Tensor, seed: int = 0, codes: Tensor | None = None) -> dict[str, float]:
+    """How far q(z) is from p(z), and the reconstruction error, of images `(N, D)`; `codes` if known."""
+    codes = codes_of(model, images, seed) if codes is None else codes
     decode: Callable[[Tensor], Tensor] = model.decode
     return {
         "sliced_wasserstein": prior_distance(model.prior, codes, seed),

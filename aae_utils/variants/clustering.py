@@ -52,12 +52,9 @@ class ClusteringAutoencoder(TwoCodeAutoencoder):
 
 def cluster_numbers(model: Any, test: ImageData, validation: ImageData) -> dict[str, float]:
     """Error by the paper's rule (the surest validation image names a cluster), and others beside it."""
-    return clustering_report(
-        in_chunks(model.log_odds, test.images),
-        test.labels,
-        in_chunks(model.log_odds, validation.images),
-        validation.labels,
-    )
+    naming = in_chunks(model.log_odds, validation.images)
+    scores = naming if test is validation else in_chunks(model.log_odds, test.images)
+    return clustering_report(scores, test.labels, naming, validation.labels)
 
 
 def returned_share(model: TwoCodeAutoencoder, seed: int, splits: Splits) -> float:

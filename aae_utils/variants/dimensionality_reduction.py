@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from aae_utils.checks import require_flag, require_number
+from aae_utils.checks import require_flag, require_kind, require_number
 from aae_utils.data import DataSettings, ImageData, Splits
 from aae_utils.networks import Corruption
 from aae_utils.priors import Gaussian
@@ -70,6 +70,7 @@ class DimensionalityReductionSettings(TwoCodeSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_flag("supervised", self.supervised)
+        require_kind("heads", self.heads, LearnedHeads, FixedHeads)
         if isinstance(self.heads, FixedHeads) and self.classes != self.style_prior.dim:
             raise ValueError(
                 "Fixed heads are a multiple of the identity and need as many dimensions of style_prior as"

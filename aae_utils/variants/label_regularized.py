@@ -27,6 +27,7 @@ from aae_utils.variants.adversarial import (
     codes_of,
     discriminator_loss,
     generator_loss,
+    match,
 )
 
 
@@ -55,17 +56,18 @@ class LabelRegularizedSettings(AdversarialSettings):
 
     def monitor(self, model: Any, validation: ImageData) -> dict[str, float]:
         """As for any AAE, and the share of codes in the region of their label."""
-        some = validation.first(MONITORED)
-        return super().monitor(model, validation) | _share_in_region(model, some)
+        return _match_and_share(model, validation.first(MONITORED))
 
     def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
         """As for any AAE, and the share of codes in the region of their label."""
-        return super().measure(model, splits, seed) | _share_in_region(model, splits.test, seed)
+        return _match_and_share(model, splits.test, seed)
 
 
-def _share_in_region(model: Any, images: ImageData, seed: int = 0) -> dict[str, float]:
+def _match_and_share(model: Any, images: ImageData, seed: int = 0) -> dict[str, float]:
     codes = codes_of(model, images.images, seed)
-    return {"region_share": region_share(codes, images.labels, model.prior.region)}
+    return match(model, images.images, seed, codes) | {
+        "region_share": region_share(codes, images.labels, model.prior.region)
+    }
 
 
 class LabelRegularizedAutoencoder(AdversarialAutoencoder):

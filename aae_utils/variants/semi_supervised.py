@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aae_utils.checks import require_known, require_number, require_whole
+from aae_utils.checks import require_kind, require_known, require_number, require_whole
 from aae_utils.data import DataSettings, ImageData, Splits
 from aae_utils.metrics import clustering
 from aae_utils.metrics.classification import DigitReader, classification_error, requested_share
@@ -26,7 +26,7 @@ from aae_utils.networks import (
     MissingNetwork,
     Output,
 )
-from aae_utils.priors import Categorical, Gaussian
+from aae_utils.priors import Categorical, Gaussian, Prior
 from aae_utils.recipes import APPENDIX_A21, ModelSettings, Recipe, in_both_settings, in_chunks, late_drop
 from aae_utils.seeds import random_stream
 from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings
@@ -66,8 +66,11 @@ class TwoCodeSettings(ModelSettings):
     """Standard deviation of the initial weights."""
 
     def __post_init__(self) -> None:
-        for name in ("classes", "units", "discriminator_units"):
+        require_kind("style_prior", self.style_prior, Prior)
+        require_whole("classes", self.classes, least=2)
+        for name in ("units", "discriminator_units"):
             require_whole(name, getattr(self, name))
+        require_kind("corruption", self.corruption, Corruption)
         require_known("output", self.output, get_args(Output))
         require_known("batch_norm", self.batch_norm, get_args(BatchNorm))
         require_known("reduction", self.reduction, get_args(Reduction))
@@ -271,8 +274,9 @@ class BaselineSettings(ModelSettings):
     """Standard deviation of the initial weights."""
 
     def __post_init__(self) -> None:
-        require_whole("classes", self.classes)
+        require_whole("classes", self.classes, least=2)
         require_whole("units", self.units)
+        require_kind("corruption", self.corruption, Corruption)
         require_number("init_std", self.init_std, above=0)
 
     def label_count(self) -> int:

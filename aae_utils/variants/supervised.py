@@ -58,7 +58,7 @@ class SupervisedSettings(AdversarialSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_whole("classes", self.classes)
+        require_whole("classes", self.classes, least=2)
         require_number("label_scale", self.label_scale, above=0)
         require_number("code_noise", self.code_noise, least=0)
 

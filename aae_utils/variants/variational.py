@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aae_utils.checks import require_known, require_number, require_whole
+from aae_utils.checks import require_kind, require_known, require_number, require_whole
 from aae_utils.data import ImageData, Splits
 from aae_utils.networks import Corruption, Decoder, Encoder, Output, reparametrize
-from aae_utils.priors import Gaussian, GaussianMixture
+from aae_utils.priors import Gaussian, GaussianMixture, Prior
 from aae_utils.recipes import ModelSettings, Recipe, in_both_settings
 from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings
 from aae_utils.variants.adversarial import GAUSSIAN, MIXTURE, MONITORED, match, squared_error
@@ -40,6 +40,8 @@ class VariationalSettings(ModelSettings):
     """Standard deviation of the initial weights."""
 
     def __post_init__(self) -> None:
+        require_kind("prior", self.prior, Prior)
+        require_kind("corruption", self.corruption, Corruption)
         require_whole("units", self.units)
         require_known("output", self.output, get_args(Output))
         require_number("init_std", self.init_std, above=0)
