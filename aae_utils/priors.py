@@ -194,12 +194,18 @@ class SwissRoll:
 
 @dataclass(frozen=True)
 class Categorical:
-    """Uniform one-hot vectors Cat(y), the prior of the label code (sections 5 to 7)."""
+    """Uniform one-hot vectors Cat(y), the prior of the label code (sections 5 to 7).
+
+    With a softness a vector gives up to that share of its one to all classes at random, so that no sample is
+    told from a softmax by its zeros alone.
+    """
 
     classes: int = 10
+    softness: float = 0.0
 
     def __post_init__(self) -> None:
         require_whole("classes of the prior", self.classes)
+        require_number("softness of the prior", self.softness, least=0, below=1)
 
     @property
     def dim(self) -> int:
@@ -214,7 +220,12 @@ class Categorical:
     ) -> Tensor:
         """Draw `(count, classes)` one-hot vectors, float."""
         labels = torch.randint(self.classes, (count,), generator=generator, device=device)
-        return torch.nn.functional.one_hot(labels, self.classes).float()
+        vectors = torch.nn.functional.one_hot(labels, self.classes).float()
+        if self.softness:
+            share = self.softness * torch.rand(count, 1, generator=generator, device=device)
+            spread = torch.rand(count, self.classes, generator=generator, device=device)
+            vectors = (1 - share) * vectors + share * spread / spread.sum(1, keepdim=True)
+        return vectors
 
 
 @dataclass(frozen=True)

@@ -449,7 +449,12 @@ def this_part(first_epoch: int, device: torch.device | str, precision: str) -> P
 
 
 def _commit() -> str:
-    """The commit of this package's code, marked `+changes` where the files differ from it."""
+    """The commit of this package's code, marked `+changes` where the files differ from it.
+
+    A copy without git takes it from AAE_COMMIT.
+    """
+    if named := os.environ.get("AAE_COMMIT"):
+        return named
     here = str(Path(__file__).resolve().parent)
     try:
         head, changes = (

@@ -8,10 +8,10 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,9 +21,21 @@ from uuid import uuid4
 import torch
 from tqdm import tqdm
 
+from aae_utils.checkpoints import save_checkpoint
+from aae_utils.data import DataSettings, LearningSplits, load_learning_splits
 from aae_utils.recipes import Recipe
-from aae_utils.reproduction import train_recipe
+from aae_utils.reproduction import (
+    best_device,
+    make_monitor,
+    make_trainer,
+    note_part,
+    resume,
+    train_recipe,
+    work_folder,
+)
 from aae_utils.runs import run_folder, run_name
+from aae_utils.stacking import Stack, train_together
+from aae_utils.training import Trainer
 
 Status = Literal["trained", "there already", "failed"]
 
@@ -53,6 +65,22 @@ class Job:
     def name(self) -> str:
         """For people: recipe, setting and seed."""
         return run_name(self.recipe, self.seed)
+
+    @property
+    def stackable(self) -> bool:
+        """Whether a stack of several seeds can train it: they must see the same images, and no film."""
+        return not self.recipe.film and not self.recipe.model.only_labeled_images
+
+    @property
+    def work(self) -> Path:
+        """Where its checkpoints lie while it is trained."""
+        return work_folder(self.place)
+
+    def trainer(self, splits: LearningSplits, device: torch.device) -> Trainer:
+        """A trainer that goes on from the newest checkpoint, if there is one."""
+        trainer = make_trainer(self.recipe, splits, self.seed, device, self.root)
+        resume(trainer, self.work)
+        return trainer
 
     def make(self, wait: bool = False) -> tuple[float, dict[str, float]]:
         """Train the run, or find it finished: its seconds and results.
@@ -176,6 +204,69 @@ def _end_with_parent(lifeline: Connection) -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+# ------------------------------------------------------------------------------ one GPU
+
+
+def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generator[Outcome]:
+    """Train jobs on a GPU side by side, the seeds of each recipe as one stack; outcomes as they come.
+
+    Validation numbers are taken in every fifth epoch and in the last one. What is trained is measured and
+    stored by processes as in `run_here`, so many at once. Jobs that no stack can train go there whole.
+    """
+    device = torch.device(jobs[0].device or best_device())
+    groups = _groups(jobs)
+    alone = [job for group in groups if not group[0].stackable for job in group]
+    trained: dict[Stack, list[tuple[Job, Trainer]]] = {}
+    unfit: list[Outcome] = []
+
+    def stacks() -> Iterator[Stack]:
+        seen: dict[DataSettings, LearningSplits] = {}
+        for group in groups:
+            if not group[0].stackable:
+                continue
+            data = group[0].recipe.data
+            try:
+                if data not in seen:
+                    seen[data] = load_learning_splits(data, device)
+                trainers = [job.trainer(seen[data], device) for job in group]
+                monitors = [make_monitor(job.recipe, seen[data].validation) for job in group]
+                stack = Stack(trainers, monitors, every)
+            except ValueError as error:
+                unfit.extend(Outcome(job, "failed", message=in_one_line(error)) for job in group)
+                continue
+            for trainer in trainers:
+                note_part(trainer)
+            trained[stack] = list(zip(group, trainers, strict=True))
+            yield stack
+
+    with ThreadPoolExecutor(processes) as threads:
+        finishing = [threads.submit(_here, job) for job in alone]
+        for stack in train_together(stacks()):
+            ready = trained.pop(stack)
+            if stack.failure:
+                unfit.extend(Outcome(job, "failed", message=stack.failure) for job, _ in ready)
+                continue
+            for job, trainer in ready:
+                job.work.parent.mkdir(parents=True, exist_ok=True)
+                save_checkpoint(job.work, trainer.state_dict())
+                finishing.append(threads.submit(_here, job))
+        yield from unfit
+        for outcome in as_completed(finishing):
+            yield outcome.result()
+
+
+def _here(job: Job) -> Outcome:
+    return next(run_here([job], 1))
+
+
+def _groups(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs that differ in nothing but their seed, together."""
+    groups: dict[Any, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(repr(replace(job, seed=0)), []).append(job)
+    return list(groups.values())
 
 
 # ------------------------------------------------------------------------------ a Dask cluster

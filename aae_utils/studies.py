@@ -18,16 +18,19 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 import torch
+from torch import nn
 
 from aae_utils.checkpoints import whole_file
 from aae_utils.checks import require_known, require_whole
-from aae_utils.data import ImageData, load_learning_splits
+from aae_utils.data import ImageData, LearningSplits, Splits, load_learning_splits
 from aae_utils.descriptions import DescriptionError, difference_of, from_plain, to_plain
 from aae_utils.equilibrium import PREPARED_EPOCHS, require_label_code, start_right
 from aae_utils.metrics.table import VALIDATION, metric_of
 from aae_utils.recipes import DIGITS, Recipe, shrink
 from aae_utils.reproduction import (
     best_device,
+    ended_by_divergence,
+    evaluate_model,
     fit,
     make_monitor,
     make_trainer,
@@ -146,7 +149,7 @@ def with_changes(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     that does not exist, or a value that cannot be meant.
     """
     for part in changes:
-        require_known("part of a recipe", part, ("model", "training", "data"))
+        require_known("part of a recipe", part, ("model", "training", "data", "start"))
     return from_plain(_merged(to_plain(recipe), changes, recipe.name), Recipe)
 
 
@@ -202,15 +205,15 @@ def _variations(values: dict[str, Any]) -> list[Any]:
     found = values.get("variations")
     if not isinstance(found, list) or not all(isinstance(one, dict) and "name" in one for one in found):
         raise ValueError("variations are tables [[variations]] that have a name")
-    for one in found:
-        require_known("start", one.get("start", "recipe"), get_args(Beginning))
-    own = ("name", "start")
-    return [
-        {"start": "recipe"}
-        | {key: one[key] for key in own if key in one}
-        | {"changes": {key: value for key, value in one.items() if key not in own}}
-        for one in found
-    ]
+    return [_variation(one) for one in found]
+
+
+def _variation(values: dict[str, Any]) -> dict[str, Any]:
+    """A table of the file in the fields of `Variation`; a start is a word, or the run to start from."""
+    changes = {key: value for key, value in values.items() if key != "name"}
+    start = "recipe" if isinstance(changes.get("start"), dict) else changes.pop("start", "recipe")
+    require_known("start", start, get_args(Beginning))
+    return {"name": values["name"], "start": start, "changes": changes}
 
 
 @dataclass(frozen=True)
@@ -309,6 +312,23 @@ class Trial(Job):
         """For people: recipe, variation and seed."""
         return f"{self.recipe.name}, {self.variation.name}, seed {self.seed}"
 
+    @property
+    def stackable(self) -> bool:
+        """Right starts take a first stage of their own."""
+        return super().stackable and self.variation.start != "right"
+
+    @property
+    def work(self) -> Path:
+        """Where its checkpoints lie while it is trained."""
+        return work_folder(self.place.with_suffix(""))
+
+    def trainer(self, splits: LearningSplits, device: torch.device) -> Trainer:
+        """A trainer that goes on from the newest checkpoint, if there is one."""
+        trainer = make_trainer(self.recipe, splits, self.seed, device)
+        trainer.notes["beginning"] = self.variation.start
+        resume(trainer, self.work)
+        return trainer
+
     def make(self, wait: bool = False) -> tuple[float, dict[str, float]]:
         """Train it to its record, or find that; its seconds, and its numbers on validation images.
 
@@ -325,24 +345,29 @@ def train(trial: Trial, wait: bool = False) -> Record:
     """Train a trial without any test image, and leave its record; an interrupted one is continued."""
     device = torch.device(trial.device or best_device())
     splits = load_learning_splits(trial.recipe.data, device)
-    trainer = make_trainer(trial.recipe, splits, trial.seed, device)
-    trainer.notes["beginning"] = trial.variation.start
-    folder, failure = trial.place.with_suffix(""), ""
-    with only_process(folder, wait):
+    failure, work = "", trial.work
+    with only_process(trial.place.with_suffix(""), wait):
         if trial.place.exists():
             return load_record(trial.place)
-        work = work_folder(folder)
-        resume(trainer, work)
+        trainer = trial.trainer(splits, device)
         try:
             if trial.variation.start == "right" and "prepared" not in trainer.notes:
                 start_right(trainer, trial.recipe, splits, work)
-            fit(trainer, trial.recipe, splits, work, trial.checkpoint_seconds, progress=False)
+            model = fit(trainer, trial.recipe, splits, work, trial.checkpoint_seconds, progress=False)
+            with ended_by_divergence(work):
+                trainer.history[-1] |= _measured(trial.recipe, model, splits)
         except TrainingDiverged as error:
             failure = str(error)
         record = _record(trial, trainer, failure)
         save_record(trial.place, record)
         shutil.rmtree(work, ignore_errors=True)
         return record
+
+
+def _measured(recipe: Recipe, model: nn.Module, splits: LearningSplits) -> dict[str, float]:
+    """The recipe's results as the test images would give them, on the validation images."""
+    judged = Splits(splits.train, splits.validation, splits.standardizer, splits.validation)
+    return {f"{VALIDATION}{name}": value for name, value in evaluate_model(recipe, model, judged).items()}
 
 
 def _record(trial: Trial, trainer: Trainer, failure: str) -> Record:
@@ -467,10 +492,16 @@ def require_measure(study: Study) -> None:
 
 
 def measures_of(recipe: Recipe) -> list[str]:
-    """The numbers of validation images that a recipe's history has, found with a tiny model."""
+    """The numbers of validation images that a recipe's history has, found with a tiny model.
+
+    Those that are only taken after the last epoch come last.
+    """
     small = shrink(recipe)
-    images = ImageData(torch.zeros(10 * DIGITS, 784), torch.arange(10 * DIGITS) % DIGITS, (28, 28))
-    return list(make_monitor(small, images)(small.model.build().eval()))
+    pixels = torch.rand(10 * DIGITS, 784, generator=torch.Generator().manual_seed(0))
+    images = ImageData(pixels, torch.arange(10 * DIGITS) % DIGITS, (28, 28))
+    model = small.model.build().eval()
+    followed = make_monitor(small, images)(model)
+    return list(followed | _measured(small, model, LearningSplits(images, images, None)))
 
 
 # Tables

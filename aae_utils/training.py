@@ -26,6 +26,7 @@ from aae_utils.seeds import random_stream
 
 AVERAGING_INTERVAL = 10
 Precision = Literal["float32", "bfloat16", "auto"]
+ResolvedPrecision = Literal["float32", "bfloat16", "tensorfloat32"]
 Optimizer = Literal["sgd", "adam"]
 RateGroup = Literal["reconstruction", "discriminator", "generator", "classification"]
 RATE_GROUPS: tuple[RateGroup, ...] = get_args(RateGroup)
@@ -257,7 +258,7 @@ class Trainer:
         """The minibatches of one epoch, shuffled, with as many labeled minibatches beside them."""
         steps, size = self.steps_per_epoch, self.settings.batch_size
         order = shuffled(len(self.data), steps * size, self.order)
-        labeled_order = self._labeled_order(steps)
+        labeled_order = self.labeled_order(steps)
         for step in range(steps):
             index = order[step * size : (step + 1) * size]
             labeled_x = labeled_y = None
@@ -266,7 +267,8 @@ class Trainer:
                 labeled_x, labeled_y = self.data.labeled_x[chosen], self.data.labeled_y[chosen]  # type: ignore[index]
             yield Batch(self.data.x[index], self.data.y[index], labeled_x, labeled_y, self.noise)
 
-    def _labeled_order(self, steps: int) -> Tensor | None:
+    def labeled_order(self, steps: int) -> Tensor | None:
+        """Which labeled images stand beside each minibatch of an epoch, `(steps, L)`; None without any."""
         if self.data.labeled_x is None:
             return None
         size = min(self.settings.batch_size, len(self.data.labeled_x))
@@ -275,14 +277,15 @@ class Trainer:
     def step(self, batch: Batch) -> Terms:
         """Run every phase once; return the loss terms, still on the device."""
         losses: Terms = {}
-        for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                terms = phase.loss(batch)
-            optimizer.zero_grad()
-            # only this phase's gradients are computed: a generator step leaves the discriminator alone
-            torch.stack(list(terms.values())).sum().backward(inputs=phase.parameters())
-            optimizer.step()
-            losses |= {name: term.detach() for name, term in terms.items()}
+        with float32_products(self.precision):
+            for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                    terms = phase.loss(batch)
+                optimizer.zero_grad()
+                # only this phase's gradients are computed: a generator step leaves the discriminator alone
+                torch.stack(list(terms.values())).sum().backward(inputs=phase.parameters())
+                optimizer.step()
+                losses |= {name: term.detach() for name, term in terms.items()}
         self.steps += 1
         if self.settings.averaging and self.steps % AVERAGING_INTERVAL == 0:
             self.average()
@@ -324,7 +327,7 @@ class Trainer:
         with self._progress_bar(progress) as bar:
             while self.epoch < self.settings.epochs:
                 losses = self.run_epoch(bar.update)
-                self._require_finite(losses)
+                self.require_finite(losses)
                 row = {"epoch": self.epoch + 1.0} | losses | self._monitored(monitor)
                 self.history.append(row)
                 bar.set_postfix({name: f"{row[name]:.3g}" for name in row if name in losses})
@@ -352,7 +355,8 @@ class Trainer:
             return {}
         return monitor(self.result.eval())
 
-    def _require_finite(self, losses: dict[str, float]) -> None:
+    def require_finite(self, losses: dict[str, float]) -> None:
+        """Do nothing if all losses of an epoch are finite; TrainingDiverged names one that is not."""
         broken = [name for name, value in losses.items() if not math.isfinite(value)]
         if broken:
             raise TrainingDiverged(
@@ -412,17 +416,33 @@ class Trainer:
             ) from error
 
 
-def resolve_precision(precision: Precision, device: torch.device | str) -> Literal["float32", "bfloat16"]:
-    """The precision that `auto` stands for on this device; any other stands for itself."""
+def resolve_precision(precision: Precision, device: torch.device | str) -> ResolvedPrecision:
+    """The precision that `auto` stands for on this device; any other stands for itself.
+
+    GPUs since 2020 multiply in TensorFloat32, float32 with a mantissa of 10 bits, and need no copies.
+    """
+    device = torch.device(device)
     if precision != "auto":
         return precision
-    return "bfloat16" if multiplies_bfloat16(torch.device(device)) else "float32"
+    if device.type == "cuda":
+        return "tensorfloat32" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    return "bfloat16" if multiplies_bfloat16(device) else "float32"
+
+
+@contextmanager
+def float32_products(precision: ResolvedPrecision) -> Iterator[None]:
+    """Let float32 products, those of gradients among them, be of TensorFloat32 where that is the precision."""
+    before = torch.get_float32_matmul_precision()
+    if precision == "tensorfloat32":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for matrix products in bfloat16."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+    """Whether a CPU has instructions for matrix products in bfloat16."""
     if device.type != "cpu":
         return False
     ask = getattr(torch.cpu, "get_capabilities", None)  # older releases of PyTorch cannot tell

@@ -116,7 +116,9 @@ class ClusterHeads(nn.Module):
 
     def distance_penalty(self, threshold: float) -> Tensor:
         """Sum over pairs of heads of how far their distance falls short of `threshold` (section 7)."""
-        return (threshold - torch.pdist(self.weight)).clamp(min=0).sum()
+        squares = (self.weight[:, None] - self.weight).pow(2).sum(2)
+        own = torch.eye(len(self.weight), device=self.weight.device)  # a root has no slope at zero
+        return (threshold - (squares + own).sqrt()).clamp(min=0).triu(1).sum()
 
 
 class DimensionalityReductionAutoencoder(SemiSupervisedAutoencoder):

@@ -50,6 +50,8 @@ class TwoCodeSettings(ModelSettings):
     """p(z) of the style."""
     classes: int = 10
     """Units of the label code: labels, or clusters."""
+    label_softness: float = 0.0
+    """How much of its one a sample of Cat(y) gives, at most, to all units at random."""
     units: int = 1000
     """Units in each of the two hidden layers of encoder and decoder."""
     discriminator_units: int = 1000
@@ -74,6 +76,7 @@ class TwoCodeSettings(ModelSettings):
         require_known("output", self.output, get_args(Output))
         require_known("batch_norm", self.batch_norm, get_args(BatchNorm))
         require_known("reduction", self.reduction, get_args(Reduction))
+        require_number("label_softness", self.label_softness, least=0, below=1)
         require_number("init_std", self.init_std, above=0)
 
 
@@ -131,7 +134,7 @@ class TwoCodeAutoencoder(nn.Module):
 
     def __init__(self, settings: TwoCodeSettings, image_dim: int = 784) -> None:
         super().__init__()
-        self.label_prior = Categorical(settings.classes)
+        self.label_prior = Categorical(settings.classes, settings.label_softness)
         self.style_prior = settings.style_prior
         self.classes = settings.classes
         self.corruption = settings.corruption
