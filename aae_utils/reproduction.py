@@ -26,6 +26,7 @@ from aae_utils.film import Film
 from aae_utils.memory import keep_freed_memory
 from aae_utils.metrics.inputs import NotFinite
 from aae_utils.metrics.parzen import LikelihoodEstimate
+from aae_utils.narrowing import lasting_clusters, narrowed
 from aae_utils.recipes import Recipe, Setting, Start
 from aae_utils.runs import (
     FORMAT,
@@ -61,6 +62,7 @@ from aae_utils.training import (
     TrainingSettings,
 )
 from aae_utils.variants import get_recipe
+from aae_utils.variants.clustering import ClusteringSettings
 from aae_utils.variants.likelihood import likelihood, narrower
 
 MANY_SAMPLES = 10_000_000
@@ -177,7 +179,7 @@ def make_trainer(
         model = recipe.model.build(splits.train.dim)
     _require_kept(recipe, model)
     _require_phases(recipe, model)
-    start = _start(model, recipe, seed, root) if recipe.start else None
+    start = _start(model, recipe, seed, root, splits, device) if recipe.start else None
     trainer = Trainer(model.to(device), training_set, recipe.training, seed)
     if recipe.film:
         trainer.film = Film(splits.validation, trainer.steps_per_epoch * recipe.training.epochs)
@@ -240,12 +242,19 @@ def _require_phases(recipe: Recipe, model: nn.Module) -> None:
             raise ValueError(f"{recipe.name} has no phase that takes the rates {group!r}: leave them out.")
 
 
-def _start(model: nn.Module, recipe: Recipe, seed: int, root: Path | str | None) -> StartedFrom:
+def _start(
+    model: nn.Module,
+    recipe: Recipe,
+    seed: int,
+    root: Path | str | None,
+    splits: LearningSplits,
+    device: torch.device | str,
+) -> StartedFrom:
     """Give a model the weights that its recipe starts from."""
     start = recipe.start
     assert start is not None
     run = _start_run(start, recipe.setting, seed, root)
-    weights, state = run.weights(), model.state_dict()
+    weights, state = _start_weights(run, model, splits, device), model.state_dict()
     for part in start.parts:
         names = [name for name in state if f"{name}.".startswith(f"{part}.")]
         fits = [name in weights and weights[name].shape == state[name].shape for name in names]
@@ -256,6 +265,18 @@ def _start(model: nn.Module, recipe: Recipe, seed: int, root: Path | str | None)
         for name in names:
             state[name].copy_(weights[name])
     return StartedFrom(run.name, run.description.sha256[WEIGHTS])
+
+
+def _start_weights(
+    run: Run, model: nn.Module, splits: LearningSplits, device: torch.device | str
+) -> dict[str, Tensor]:
+    """The weights of a run; from one with more clusters than the model, those of the clusters that last."""
+    weights, fewer = run.weights(), getattr(model, "classes", 0)
+    wide = getattr(run.recipe.model, "classes", 0)
+    if not isinstance(run.recipe.model, ClusteringSettings) or wide <= fewer:
+        return weights
+    kept = lasting_clusters(run.model(device), splits.train.images, fewer)
+    return narrowed(weights, kept.cpu(), wide)
 
 
 def _start_run(start: Start, setting: Setting, seed: int, root: Path | str | None) -> Run:

@@ -77,7 +77,15 @@ def _table_3(clusters: int, reproduces: str, training: TrainingSettings) -> tupl
     return in_both_settings(paper, small, training)
 
 
+def _first_stage(clusters: int) -> tuple[Recipe, Recipe]:
+    """Many clusters, from which the recipes of Table 3 go on with those that last."""
+    training = TrainingSettings(40, precision="auto")
+    return _table_3(clusters, f"First stage of Table 3, {clusters} clusters", training)
+
+
 RECIPES = (
+    _first_stage(60),
+    _first_stage(100),
     _table_3(16, "Table 3, 16 clusters and Figure 9", late_drop(40, generator=FAST_GENERATOR)),
     _table_3(30, "Table 3, 30 clusters", late_drop(100)),
 )
