@@ -194,18 +194,12 @@ class SwissRoll:
 
 @dataclass(frozen=True)
 class Categorical:
-    """Uniform one-hot vectors Cat(y), the prior of the label code (sections 5 to 7).
-
-    With a softness a vector gives up to that share of its one to all classes at random, so that no sample is
-    told from a softmax by its zeros alone.
-    """
+    """Uniform one-hot vectors Cat(y), the prior of the label code (sections 5 to 7)."""
 
     classes: int = 10
-    softness: float = 0.0
 
     def __post_init__(self) -> None:
         require_whole("classes of the prior", self.classes)
-        require_number("softness of the prior", self.softness, least=0, below=1)
 
     @property
     def dim(self) -> int:
@@ -220,12 +214,17 @@ class Categorical:
     ) -> Tensor:
         """Draw `(count, classes)` one-hot vectors, float."""
         labels = torch.randint(self.classes, (count,), generator=generator, device=device)
-        vectors = torch.nn.functional.one_hot(labels, self.classes).float()
-        if self.softness:
-            share = self.softness * torch.rand(count, 1, generator=generator, device=device)
-            spread = torch.rand(count, self.classes, generator=generator, device=device)
-            vectors = (1 - share) * vectors + share * spread / spread.sum(1, keepdim=True)
-        return vectors
+        return torch.nn.functional.one_hot(labels, self.classes).float()
+
+
+def softened(vectors: Tensor, most: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """One-hot vectors `(N, K)` that give up to the share `most` of their one to all classes at random.
+
+    A softmax is never exactly one-hot. Against hard vectors a discriminator can win by that alone.
+    """
+    share = most * torch.rand(len(vectors), 1, generator=generator, device=vectors.device)
+    spread = torch.rand(vectors.shape, generator=generator, device=vectors.device)
+    return (1 - share) * vectors + share * spread / spread.sum(1, keepdim=True)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ class Stack:
             self.labeled_order = torch.zeros(seeds, steps, count, dtype=torch.int64, device=self.device)
             self.labeled_x, self.labeled_y = self._labeled_images()
         self.position = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self.progress = torch.tensor(first.steps / first.all_steps, dtype=torch.float64, device=self.device)
         self.totals: Terms = {}
 
     def _labeled_images(self) -> tuple[list[Tensor] | Tensor, Tensor]:
@@ -176,12 +177,13 @@ class Stack:
                     self.totals[name] = torch.zeros_like(term)
                 self.totals[name].add_(term.detach())
         self.position.add_(1)
+        self.progress.add_(1 / self.trainers[0].all_steps)
 
     def _terms(
         self, phase: Phase, images: dict[str, Tensor], shared: dict[str, Any]
     ) -> tuple[Terms, dict[str, Any]]:
         """Loss terms of a phase, `(S,)` each, and what it leaves for the next phases of the step."""
-        noise = self.trainers[0].noise
+        noise, progress = self.trainers[0].noise, self.progress.float()
 
         def of_one(
             weights: dict[str, Tensor],
@@ -189,7 +191,7 @@ class Stack:
             images: dict[str, Tensor],
             shared: dict[str, Any],
         ) -> tuple[Terms, dict[str, Any]]:
-            batch = Batch(**images, generator=noise)  # type: ignore[arg-type]
+            batch = Batch(**images, generator=noise, progress=progress)  # type: ignore[arg-type]
             batch.shared.update(shared)
             lent = {f"model.{name}": value for name, value in (weights | buffers).items()}
             half = self.trainers[0].precision == "bfloat16"

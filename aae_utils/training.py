@@ -44,7 +44,8 @@ class Batch:
     """What one training step sees.
 
     x `(B, D)` images; y `(B,)` their labels, -1 where the label is hidden; `labeled_x` `(L, D)` and
-    `labeled_y` `(L,)` the labeled minibatch of section 5; `generator` the source of all noise.
+    `labeled_y` `(L,)` the labeled minibatch of section 5; `generator` the source of all noise; `progress` the
+    share of the training's steps that is over, from 0 to 1.
     """
 
     x: Tensor
@@ -52,6 +53,7 @@ class Batch:
     labeled_x: Tensor | None = None
     labeled_y: Tensor | None = None
     generator: torch.Generator | None = None
+    progress: float | Tensor = 0.0
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, name: str, compute: Callable[[], Shared]) -> Shared:
@@ -225,6 +227,11 @@ class Trainer:
         return len(self.data) // self.settings.batch_size
 
     @property
+    def all_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.steps_per_epoch * self.settings.epochs
+
+    @property
     def result(self) -> nn.Module:
         """The trained model: averaged over the late steps where the settings ask for it."""
         return self.averaged or self.model
@@ -265,7 +272,8 @@ class Trainer:
             if labeled_order is not None:
                 chosen = labeled_order[step]
                 labeled_x, labeled_y = self.data.labeled_x[chosen], self.data.labeled_y[chosen]  # type: ignore[index]
-            yield Batch(self.data.x[index], self.data.y[index], labeled_x, labeled_y, self.noise)
+            x, y, progress = self.data.x[index], self.data.y[index], self.steps / self.all_steps
+            yield Batch(x, y, labeled_x, labeled_y, self.noise, progress)
 
     def labeled_order(self, steps: int) -> Tensor | None:
         """Which labeled images stand beside each minibatch of an epoch, `(steps, L)`; None without any."""
@@ -414,6 +422,12 @@ class Trainer:
                 f"The checkpoint in {folder} belongs to another model or settings: delete that folder"
                 " or choose another one."
             ) from error
+
+
+def falling(progress: float | Tensor, until: float) -> float | Tensor:
+    """From 1 at the training's beginning to 0 where the share `until` of it is over, and 0 from there on."""
+    left = 1 - progress / until
+    return left.clamp(min=0) if isinstance(left, Tensor) else max(0.0, left)
 
 
 def resolve_precision(precision: Precision, device: torch.device | str) -> ResolvedPrecision:

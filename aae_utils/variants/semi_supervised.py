@@ -26,10 +26,10 @@ from aae_utils.networks import (
     MissingNetwork,
     Output,
 )
-from aae_utils.priors import Categorical, Gaussian, Prior
+from aae_utils.priors import Categorical, Gaussian, Prior, softened
 from aae_utils.recipes import APPENDIX_A21, ModelSettings, Recipe, in_both_settings, in_chunks, late_drop
 from aae_utils.seeds import random_stream
-from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings
+from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings, falling
 from aae_utils.variants.adversarial import (
     SLOW_DISCRIMINATOR,
     Reduction,
@@ -40,6 +40,8 @@ from aae_utils.variants.adversarial import (
 
 BatchNorm = Literal["none", "encoder", "autoencoder"]
 STYLES = 1000
+SOFT_SHARE = 0.3
+"""Share of the training after which no sample of Cat(y) is softened."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class TwoCodeSettings(ModelSettings):
     classes: int = 10
     """Units of the label code: labels, or clusters."""
     label_softness: float = 0.0
-    """How much of its one a sample of Cat(y) gives, at most, to all units at random."""
+    """How much of its one a sample of Cat(y) gives, at most, to all units at random when the training begins.
+    It falls, and from three tenths of the training on the samples are one-hot."""
     units: int = 1000
     """Units in each of the two hidden layers of encoder and decoder."""
     discriminator_units: int = 1000
@@ -134,8 +137,9 @@ class TwoCodeAutoencoder(nn.Module):
 
     def __init__(self, settings: TwoCodeSettings, image_dim: int = 784) -> None:
         super().__init__()
-        self.label_prior = Categorical(settings.classes, settings.label_softness)
+        self.label_prior = Categorical(settings.classes)
         self.style_prior = settings.style_prior
+        self.label_softness = settings.label_softness
         self.classes = settings.classes
         self.corruption = settings.corruption
         self.reduction: Reduction = settings.reduction
@@ -199,6 +203,9 @@ class TwoCodeAutoencoder(nn.Module):
         """Two games: one-hot samples of Cat(y) against q(y|x), samples of p(z) against z."""
         y, z = (code.detach() for code in self.regularized_codes(batch))
         real_y = self.label_prior.sample(len(y), batch.generator, y.device)
+        if self.label_softness:
+            most = self.label_softness * falling(batch.progress, SOFT_SHARE)
+            real_y = softened(real_y, most, batch.generator)
         real_z = self.style_prior.sample(len(z), batch.generator, z.device)
         return {
             "label_discriminator": discriminator_loss(self.label_discriminator, real_y, y),

@@ -22,11 +22,10 @@ from aae_utils.metrics.classification import (
 )
 from aae_utils.metrics.matching import prior_distance
 from aae_utils.metrics.reconstruction import reconstruction_error
-from aae_utils.networks import Corruption
 from aae_utils.priors import Gaussian
 from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings, late_drop
 from aae_utils.seeds import random_stream
-from aae_utils.training import Batch, Terms
+from aae_utils.training import Batch, Terms, falling
 from aae_utils.variants.adversarial import (
     MONITORED,
     SLOW_DISCRIMINATOR,
@@ -37,6 +36,8 @@ from aae_utils.variants.adversarial import (
 )
 
 STYLES = 1000
+NOISE_SHARE = 0.8
+"""Share of the training after which the noise on the code is at its last value."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,16 @@ class SupervisedSettings(AdversarialSettings):
     code_noise: float = 0.0
     """Standard deviation of noise on z before the decoder in training. With it z cannot say everything, and
     the decoder does better to read the digit from the label."""
+    last_code_noise: float | None = None
+    """To this the noise falls over four fifths of the training; None: it stays."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_whole("classes", self.classes, least=2)
         require_number("label_scale", self.label_scale, above=0)
         require_number("code_noise", self.code_noise, least=0)
+        if self.last_code_noise is not None:
+            require_number("last_code_noise", self.last_code_noise, least=0, most=self.code_noise)
 
     def label_count(self) -> int:
         """As many labels as the decoder's one-hot vector has places."""
@@ -96,14 +101,25 @@ class SupervisedAutoencoder(AdversarialAutoencoder):
         super().__init__(settings, image_dim, label_outputs=settings.classes)
         self.classes = settings.classes
         self.label_scale = settings.label_scale
-        self.code_noise = Corruption(noise_std=settings.code_noise)
+        self.code_noise = settings.code_noise
+        self.last_code_noise = settings.last_code_noise
 
     def reconstruction_loss(self, batch: Batch) -> Terms:
         """1/2 ||x - p(x|y, z)||^2 with the true label y and z ~ q(z|x)."""
-        z = self.code_noise(self.corrupted_code(batch), batch.generator)
+        z = self.noisy(self.corrupted_code(batch), batch)
         # not decode(): its look at the labels would make every step wait for the device
         reconstruction = self.decoder(self.with_label(z, batch.y))
         return {"reconstruction": squared_error(batch.x, reconstruction, self.reduction)}
+
+    def noisy(self, z: Tensor, batch: Batch) -> Tensor:
+        """Styles `(B, dim)` with the noise of this moment of the training."""
+        if not self.code_noise:
+            return z
+        std: float | Tensor = self.code_noise
+        if self.last_code_noise is not None:
+            fallen = 1 - falling(batch.progress, NOISE_SHARE)
+            std = self.code_noise + fallen * (self.last_code_noise - self.code_noise)
+        return z + std * torch.randn(z.shape, generator=batch.generator, device=z.device)
 
     def decode(self, code: Tensor, y: Tensor | None = None) -> Tensor:
         """Images `(N, D)` of styles `(N, dim)` and labels y `(N,)`."""
