@@ -169,16 +169,17 @@ class Reproduce:
 
     def _jobs(self) -> list[Job]:
         """Every recipe with the first seed, then with the second, and so on."""
+        from aae_utils import scheduling
         from aae_utils.scheduling import Job
 
         names = dict.fromkeys(self.recipes or _names_on("mnist"))
         recipes = [_recipe(name, self.setting, self.shrink) for name in names]
-        first = {recipe.start.recipe for recipe in recipes if recipe.start} - set(names)
-        recipes = [_recipe(name, self.setting, self.shrink) for name in sorted(first)] + recipes
         if self.scheduler is None:
             _require_device(self.device)
         root = _root(self.root, self.shrink).absolute()
-        return [Job(recipe, seed, root, self.device) for seed in range(self.seeds) for recipe in recipes]
+        asked = [(recipe, seed) for seed in range(self.seeds) for recipe in recipes]
+        first = [pair for one in asked for pair in scheduling.first_stages(*one)]
+        return [Job(recipe, seed, root, self.device) for recipe, seed in dict.fromkeys([*first, *asked])]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def lasting_clusters(model: Any, images: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def reconstruction_errors(model: Any, images: Tensor) -> Tensor:
-    """Half the squared error `(N, K)` of images `(N, D)` when they are decoded with each y and their own z."""
+    """Half the squared error `(N, K)` of images `(N, D)`, decoded with each y and their own z."""
     styles = in_chunks(model.encode, images)
     columns = []
     for one_hot in torch.eye(model.classes, device=images.device):

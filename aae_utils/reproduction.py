@@ -280,15 +280,22 @@ def _start_weights(
 
 
 def _start_run(start: Start, setting: Setting, seed: int, root: Path | str | None) -> Run:
+    """The run to start from: of several the one that reconstructs the training images best."""
+    runs = [_one_start_run(start, setting, each, root) for each in start.seeds(seed)]
+    return min(runs, key=lambda run: run.history()["reconstruction"].iloc[-1]) if runs[1:] else runs[0]
+
+
+def _one_start_run(start: Start, setting: Setting, seed: int, root: Path | str | None) -> Run:
     name = f"{start.recipe}/{setting}-seed{seed}"
     for place in (as_root(root), runs_root()):
         if (place / name).exists():
             run = find_run(start.recipe, setting, seed, place)
             if deviation(run):
                 raise RunError(f"{deviation(run)}: no training can start from it.")
-            return run
+            if run.has_weights:
+                return run
     raise RunError(
-        f"The training starts from the weights of the run {name}, which is not in {as_root(root)}: train it"
+        f"The training starts from the weights of the run {name}, which are not in {as_root(root)}: train it"
         f" first with `{training_command(start.recipe, setting, seed, root)}`."
     )
 

@@ -169,18 +169,29 @@ class Run:
 
     def model(self, device: torch.device | str = "cpu") -> nn.Module:
         """The trained model, ready to evaluate; a network that was not kept refuses, by name, to answer."""
+        weights = self.weights()
         try:
             model = self.recipe.model.build(self.image_dim)
             withhold(model, self.recipe.keep, self.name)
-            model.load_state_dict({name: _full(value) for name, value in self.weights().items()})
+            model.load_state_dict({name: _full(value) for name, value in weights.items()})
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise RunError(
                 f"The weights in {self.folder} are of another model: delete the folder, then train it again."
             ) from error
         return model.to(device).eval()
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the weights were kept; of most seeds only the record is shipped."""
+        return WEIGHTS in self.description.sha256
+
     def weights(self) -> dict[str, Tensor]:
         """The stored weights by name: parameters in float16, running statistics as they are."""
+        if not self.has_weights:
+            command = training_command(self.recipe.name, self.recipe.setting, self.seed, "runs-own")
+            raise RunError(
+                f"Of {self.name} only the record was kept, not the weights: train it again with `{command}`."
+            )
         return safetensors.torch.load_file(self.folder / WEIGHTS)
 
 
@@ -388,7 +399,7 @@ def _read_run(folder: Path) -> Run:
         raise RunError(f"There is no folder {folder}: name the folder of a run.")
     _require_file(folder, DESCRIPTION)
     description = _read_description(folder / DESCRIPTION)
-    for name in _file_names(description.recipe):
+    for name in _file_names(description):
         _require_file(folder, name)
         if description.sha256.get(name) != sha256(folder / name):
             raise RunError(
@@ -398,8 +409,22 @@ def _read_run(folder: Path) -> Run:
     return Run(folder, description)
 
 
-def _file_names(recipe: Recipe) -> list[str]:
-    return [METRICS, WEIGHTS, *[FILM] * recipe.film]
+def _file_names(description: Description) -> list[str]:
+    if WEIGHTS not in description.sha256:
+        return [METRICS]
+    return [METRICS, WEIGHTS, *[FILM] * description.recipe.film]
+
+
+def keep_record(run: Run) -> Run:
+    """Delete a run's weights and film and keep its record; RunError when that cannot be written."""
+    sums = {name: value for name, value in run.description.sha256.items() if name == METRICS}
+    try:
+        _describe(run.folder, replace(run.description, sha256=sums))
+        for name in (WEIGHTS, FILM):
+            (run.folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{run.folder} cannot be written ({error.strerror or error}).") from error
+    return load_run(run.folder)
 
 
 def _require_file(folder: Path, name: str) -> None:

@@ -36,6 +36,7 @@ from aae_utils.reproduction import (
 from aae_utils.runs import run_folder, run_name
 from aae_utils.stacking import Stack, train_together
 from aae_utils.training import Trainer
+from aae_utils.variants import get_recipe
 
 Status = Literal["trained", "there already", "failed"]
 
@@ -142,9 +143,28 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def stages(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs that start from random weights, then those that start from another run; none is empty."""
-    parts = ([job for job in jobs if (job.recipe.start is not None) == later] for later in (False, True))
-    return [part for part in parts if part]
+    """The jobs that start from random weights, then those that start from their runs, and so on."""
+    by_depth: dict[int, list[Job]] = {}
+    for job in jobs:
+        by_depth.setdefault(_depth(job.recipe), []).append(job)
+    return [by_depth[depth] for depth in sorted(by_depth)]
+
+
+def _depth(recipe: Recipe) -> int:
+    """How many runs have to be made one after the other before the recipe's."""
+    if recipe.start is None:
+        return 0
+    return 1 + _depth(get_recipe(recipe.start.recipe, recipe.setting))
+
+
+def first_stages(recipe: Recipe, seed: int) -> list[tuple[Recipe, int]]:
+    """The recipes and seeds whose runs a recipe with this seed starts from, the earliest first."""
+    if recipe.start is None:
+        return []
+    first = get_recipe(recipe.start.recipe, recipe.setting)
+    found = [(first, each) for each in recipe.start.seeds(seed)]
+    earlier = [pair for one in found for pair in first_stages(*one)]
+    return list(dict.fromkeys([*earlier, *found]))
 
 
 # ------------------------------------------------------------------------------ one machine
@@ -221,11 +241,22 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
     trained: dict[Stack, list[tuple[Job, Trainer]]] = {}
     unfit: list[Outcome] = []
 
-    def stacks() -> Iterator[Stack]:
+    open_places = {job.place for job in jobs}
+
+    def blocked(job: Job) -> bool:
+        """Whether a run that the job starts from is still to come."""
+        firsts = first_stages(job.recipe, job.seed)
+        return any(run_folder(*first, job.root) in open_places for first in firsts)
+
+    def stacks() -> Iterator[Stack | None]:
         seen: dict[DataSettings, LearningSplits] = {}
-        for group in groups:
-            if not group[0].stackable:
+        waiting = [group for group in groups if group[0].stackable]
+        while waiting:
+            group = next((group for group in waiting if not any(map(blocked, group))), None)
+            if group is None:
+                yield None
                 continue
+            waiting.remove(group)
             data = group[0].recipe.data
             try:
                 if data not in seen:
@@ -235,30 +266,34 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
                 stack = Stack(trainers, monitors, every)
             except ValueError as error:
                 unfit.extend(Outcome(job, "failed", message=in_one_line(error)) for job in group)
+                open_places.difference_update(job.place for job in group)
                 continue
             for trainer in trainers:
                 note_part(trainer)
             trained[stack] = list(zip(group, trainers, strict=True))
             yield stack
 
+    def finish(job: Job) -> Outcome:
+        try:
+            return next(run_here([job], 1))
+        finally:
+            open_places.discard(job.place)
+
     with ThreadPoolExecutor(processes) as threads:
-        finishing = [threads.submit(_here, job) for job in alone]
+        finishing = [threads.submit(finish, job) for job in alone]
         for stack in train_together(stacks()):
             ready = trained.pop(stack)
             if stack.failure:
                 unfit.extend(Outcome(job, "failed", message=stack.failure) for job, _ in ready)
+                open_places.difference_update(job.place for job, _ in ready)
                 continue
             for job, trainer in ready:
                 job.work.parent.mkdir(parents=True, exist_ok=True)
                 save_checkpoint(job.work, trainer.state_dict())
-                finishing.append(threads.submit(_here, job))
+                finishing.append(threads.submit(finish, job))
         yield from unfit
         for outcome in as_completed(finishing):
             yield outcome.result()
-
-
-def _here(job: Job) -> Outcome:
-    return next(run_here([job], 1))
 
 
 def _groups(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -1,8 +1,8 @@
 """Several seeds of a recipe trained as one model: their weights lie stacked, and each step serves them all.
 
-On a CPU that gains nothing. On a GPU the kernels of one network of the paper are far too small for the device,
-and the host is too slow to launch them; here one kernel works for all seeds, a step is launched as one CUDA
-graph, and the graphs of several recipes run side by side on streams of their own.
+On a CPU that gains nothing. On a GPU the kernels of one network of the paper are far too small for the
+device, and the host is too slow to launch them; here one kernel works for all seeds, a step is launched as
+one CUDA graph, and the graphs of several recipes run side by side on streams of their own.
 
 Each seed keeps its labels, its initial weights and its order of the images; the noise of all of them comes
 from the stream of the first one. With one seed a stack computes what its trainer would have computed.
@@ -38,8 +38,10 @@ WARM_UP = 2
 """Steps before a graph is captured: the optimizers make their memory in the first one."""
 CHUNK = 100
 """Steps that are launched at once."""
-AT_ONCE = 32
-"""Stacks that train at the same time: as many streams reach the device."""
+AT_ONCE = 8
+"""Stacks that train at the same time: more of them do no more work together."""
+PAUSE = 0.5
+"""Seconds until it is asked again whether a stack that waits for other runs can begin."""
 QUEUED = 3
 """Chunks that may wait on a stream: enough to keep the device busy while the host does something else."""
 
@@ -333,9 +335,7 @@ class Stack:
                 if trainer.averaged is not None:
                     _give(trainer.averaged, self.averaged, place)
                 for mine, theirs in zip(self.optimizers, trainer.optimizers, strict=True):
-                    pairs = zip(
-                        mine.param_groups[0]["params"], theirs.param_groups[0]["params"], strict=True
-                    )
+                    pairs = zip(mine.param_groups[0]["params"], theirs.param_groups[0]["params"], strict=True)
                     for stacked, weight in pairs if optimizers else ():
                         theirs.state[weight] = {
                             name: _part(value, place) for name, value in mine.state[stacked].items()
@@ -350,18 +350,24 @@ def trainer_steps(stack: Stack) -> int:
     return stack.trainers[0].steps
 
 
-def train_together(stacks: Iterable[Stack], at_once: int = AT_ONCE) -> Iterator[Stack]:
+def train_together(stacks: Iterable[Stack | None], at_once: int = AT_ONCE) -> Iterator[Stack]:
     """Train stacks side by side, so many at once; each is returned as it finishes.
 
-    They are taken from `stacks` when their turn comes.
+    They are taken from `stacks` when their turn comes; None says that the next one is not there yet.
     """
     waiting, running = iter(stacks), list[Stack]()
-    while True:
-        fresh = next(waiting, None) if len(running) < at_once else None
-        if fresh is not None:
-            running.append(fresh)
-        elif not running:
-            return
+    ended, pause = False, 0.0
+    while running or not ended:
+        if not ended and len(running) < at_once and time.monotonic() >= pause:
+            try:
+                fresh = next(waiting)
+            except StopIteration:
+                ended = True
+            else:
+                if fresh is None:
+                    pause = time.monotonic() + PAUSE
+                else:
+                    running.append(fresh)
         moved = False
         for stack in list(running):
             if stack.finished:
@@ -370,7 +376,7 @@ def train_together(stacks: Iterable[Stack], at_once: int = AT_ONCE) -> Iterator[
             elif stack.ready:
                 moved = True
                 stack.advance()
-        if not moved and fresh is None:
+        if not moved:
             time.sleep(0.0005)
 
 

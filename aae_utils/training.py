@@ -445,7 +445,7 @@ def resolve_precision(precision: Precision, device: torch.device | str) -> Resol
 
 @contextmanager
 def float32_products(precision: ResolvedPrecision) -> Iterator[None]:
-    """Let float32 products, those of gradients among them, be of TensorFloat32 where that is the precision."""
+    """Let float32 products, those of gradients too, be of TensorFloat32 where that is the precision."""
     before = torch.get_float32_matmul_precision()
     if precision == "tensorfloat32":
         torch.set_float32_matmul_precision("high")

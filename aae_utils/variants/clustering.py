@@ -14,8 +14,8 @@ from aae_utils.metrics.classification import requested_share
 from aae_utils.metrics.clustering import clustering_report
 from aae_utils.networks import Corruption
 from aae_utils.priors import Gaussian
-from aae_utils.recipes import Recipe, in_both_settings, in_chunks, late_drop
-from aae_utils.training import Rates, TrainingSettings
+from aae_utils.recipes import Recipe, Start, in_both_settings, in_chunks, late_drop
+from aae_utils.training import TrainingSettings
 from aae_utils.variants.semi_supervised import BatchNorm, TwoCodeAutoencoder, TwoCodeSettings, drawn
 
 
@@ -65,27 +65,22 @@ def returned_share(model: TwoCodeAutoencoder, seed: int, splits: Splits) -> floa
 
 # Recipes: appendix A.3.
 
-FAST_GENERATOR = Rates(0.2, 0.1)
+LASTING = ("encoder", "decoder")
 
 
-def _table_3(clusters: int, reproduces: str, training: TrainingSettings) -> tuple[Recipe, Recipe]:
+def _table_3(
+    clusters: int, reproduces: str, training: TrainingSettings, start: Start | None = None
+) -> tuple[Recipe, Recipe]:
     model = ClusteringSettings(
         classes=clusters, units=3000, discriminator_units=3000, corruption=Corruption(dropout=0.2)
     )
     paper = Recipe(f"clustering-{clusters}", reproduces, "paper", model, TrainingSettings(1500, drops=(50,)))
     small = replace(model, units=1000, discriminator_units=1000, corruption=Corruption(noise_std=0.3))
-    return in_both_settings(paper, small, training)
-
-
-def _first_stage(clusters: int) -> tuple[Recipe, Recipe]:
-    """Many clusters, from which the recipes of Table 3 go on with those that last."""
-    training = TrainingSettings(40, precision="auto")
-    return _table_3(clusters, f"First stage of Table 3, {clusters} clusters", training)
+    return in_both_settings(paper, small, training, start=start)
 
 
 RECIPES = (
-    _first_stage(60),
-    _first_stage(100),
-    _table_3(16, "Table 3, 16 clusters and Figure 9", late_drop(40, generator=FAST_GENERATOR)),
-    _table_3(30, "Table 3, 30 clusters", late_drop(100)),
+    _table_3(60, "First stage of Table 3, 60 clusters", TrainingSettings(30, precision="auto")),
+    _table_3(30, "Table 3, 30 clusters", late_drop(60), Start("clustering-60", LASTING, starts=3)),
+    _table_3(16, "Table 3, 16 clusters and Figure 9", late_drop(40), Start("clustering-30", LASTING)),
 )

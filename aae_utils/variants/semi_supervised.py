@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aae_utils.checks import require_kind, require_known, require_number, require_whole
+from aae_utils.checks import require_flag, require_kind, require_known, require_number, require_whole
 from aae_utils.data import DataSettings, ImageData, Splits
 from aae_utils.metrics import clustering
 from aae_utils.metrics.classification import DigitReader, classification_error, requested_share
@@ -55,6 +55,10 @@ class TwoCodeSettings(ModelSettings):
     label_softness: float = 0.0
     """How much of its one a sample of Cat(y) gives, at most, to all units at random when the training begins.
     It falls, and from three tenths of the training on the samples are one-hot."""
+    match_label: bool = True
+    """Whether y is matched to Cat(y)."""
+    match_style: bool = True
+    """Whether z is matched to its prior."""
     units: int = 1000
     """Units in each of the two hidden layers of encoder and decoder."""
     discriminator_units: int = 1000
@@ -80,6 +84,10 @@ class TwoCodeSettings(ModelSettings):
         require_known("batch_norm", self.batch_norm, get_args(BatchNorm))
         require_known("reduction", self.reduction, get_args(Reduction))
         require_number("label_softness", self.label_softness, least=0, below=1)
+        require_flag("match_label", self.match_label)
+        require_flag("match_style", self.match_style)
+        if not (self.match_label or self.match_style):
+            raise ValueError("match_label and match_style are both off: then nothing of the code is matched.")
         require_number("init_std", self.init_std, above=0)
 
 
@@ -140,6 +148,7 @@ class TwoCodeAutoencoder(nn.Module):
         self.label_prior = Categorical(settings.classes)
         self.style_prior = settings.style_prior
         self.label_softness = settings.label_softness
+        self.match_label, self.match_style = settings.match_label, settings.match_style
         self.classes = settings.classes
         self.corruption = settings.corruption
         self.reduction: Reduction = settings.reduction
@@ -166,7 +175,8 @@ class TwoCodeAutoencoder(nn.Module):
 
     def phases(self) -> tuple[Phase, ...]:
         """Reconstruction, then regularization of y and z: both discriminators, then their generator."""
-        discriminators = (self.label_discriminator, self.style_discriminator)
+        matched = ((self.label_discriminator, self.match_label), (self.style_discriminator, self.match_style))
+        discriminators = tuple(discriminator for discriminator, plays in matched if plays)
         return (
             Phase("reconstruction", self.reconstruction_loss, self.autoencoder(), "reconstruction"),
             Phase("discriminators", self.discriminator_loss, discriminators, "discriminator"),
@@ -202,23 +212,27 @@ class TwoCodeAutoencoder(nn.Module):
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Two games: one-hot samples of Cat(y) against q(y|x), samples of p(z) against z."""
         y, z = (code.detach() for code in self.regularized_codes(batch))
-        real_y = self.label_prior.sample(len(y), batch.generator, y.device)
-        if self.label_softness:
-            most = self.label_softness * falling(batch.progress, SOFT_SHARE)
-            real_y = softened(real_y, most, batch.generator)
-        real_z = self.style_prior.sample(len(z), batch.generator, z.device)
-        return {
-            "label_discriminator": discriminator_loss(self.label_discriminator, real_y, y),
-            "style_discriminator": discriminator_loss(self.style_discriminator, real_z, z),
-        }
+        terms: Terms = {}
+        if self.match_label:
+            real = self.label_prior.sample(len(y), batch.generator, y.device)
+            if self.label_softness:
+                most = self.label_softness * falling(batch.progress, SOFT_SHARE)
+                real = softened(real, most, batch.generator)
+            terms["label_discriminator"] = discriminator_loss(self.label_discriminator, real, y)
+        if self.match_style:
+            real = self.style_prior.sample(len(z), batch.generator, z.device)
+            terms["style_discriminator"] = discriminator_loss(self.style_discriminator, real, z)
+        return terms
 
     def generator_loss(self, batch: Batch) -> Terms:
         """Fool both discriminators at once."""
         y, z = self.regularized_codes(batch)
-        return {
-            "label_generator": generator_loss(self.label_discriminator, y),
-            "style_generator": generator_loss(self.style_discriminator, z),
-        }
+        terms: Terms = {}
+        if self.match_label:
+            terms["label_generator"] = generator_loss(self.label_discriminator, y)
+        if self.match_style:
+            terms["style_generator"] = generator_loss(self.style_discriminator, z)
+        return terms
 
     def predict(self, x: Tensor) -> Tensor:
         """q(y|x) `(N, classes)` of clean images `(N, D)`: probabilities of labels or clusters."""
