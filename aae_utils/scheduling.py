@@ -68,6 +68,11 @@ class Job:
         return run_name(self.recipe, self.seed)
 
     @property
+    def runs(self) -> Path:
+        """The folder of the runs that it may start from."""
+        return self.root
+
+    @property
     def stackable(self) -> bool:
         """Whether a stack of several seeds can train it: they must see the same images, and no film."""
         return not self.recipe.film and not self.recipe.model.only_labeled_images
@@ -246,7 +251,7 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
     def blocked(job: Job) -> bool:
         """Whether a run that the job starts from is still to come."""
         firsts = first_stages(job.recipe, job.seed)
-        return any(run_folder(*first, job.root) in open_places for first in firsts)
+        return any(run_folder(*first, job.runs) in open_places for first in firsts)
 
     def stacks() -> Iterator[Stack | None]:
         seen: dict[DataSettings, LearningSplits] = {}

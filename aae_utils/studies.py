@@ -38,7 +38,7 @@ from aae_utils.reproduction import (
     resume,
     work_folder,
 )
-from aae_utils.runs import Part, StartedFrom
+from aae_utils.runs import Part, StartedFrom, runs_root
 from aae_utils.scheduling import Job
 from aae_utils.training import Trainer, TrainingDiverged
 from aae_utils.variants import get_recipe, recipe_names
@@ -311,6 +311,11 @@ class Trial(Job):
     def name(self) -> str:
         """For people: recipe, variation and seed."""
         return f"{self.recipe.name}, {self.variation.name}, seed {self.seed}"
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the runs that it may start from."""
+        return runs_root()
 
     @property
     def stackable(self) -> bool:

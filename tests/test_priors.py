@@ -14,6 +14,7 @@ from aae_utils.priors import (
     LabeledPrior,
     Prior,
     SwissRoll,
+    softened,
 )
 
 PRIORS = [Gaussian(8, 5.0), GaussianMixture(), SwissRoll(), Categorical(10)]
@@ -222,6 +223,33 @@ def test_categorical_is_uniform_and_one_hot():
     assert torch.equal(sample.sum(1), torch.ones(16_000))
     assert set(sample.unique().tolist()) == {0.0, 1.0}
     assert (sample.mean(0) - 1 / 16).abs().max() < 5 * math.sqrt(1 / 16 * 15 / 16 / 16_000)
+
+
+def test_softened_vectors_are_still_shares_and_keep_the_most_of_their_one():
+    hard = Categorical(5).sample(4000, seeded())
+    soft = softened(hard, 0.4, seeded(1))
+    torch.testing.assert_close(soft.sum(1), torch.ones(4000))
+    assert (soft > 0).all()
+    assert torch.equal(soft.argmax(1), hard.argmax(1))
+    own = (soft * hard).sum(1)
+    assert 0.6 <= own.min() < 0.63
+    assert 0.99 < own.max() <= 1
+    # a share between 0 and 0.4 is given, of which a fifth comes back
+    assert own.mean().item() == pytest.approx(1 - 0.2 * 0.8, abs=0.01)
+    assert torch.equal(soft, softened(hard, torch.tensor(0.4), seeded(1)))
+
+
+def test_what_is_given_goes_to_all_classes_at_random():
+    soft = softened(torch.tensor([[1.0, 0.0, 0.0]]).expand(2000, 3), 0.5, seeded())
+    given = soft[:, 1:]
+    assert given.mean(0).tolist() == pytest.approx([0.25 / 3] * 2, abs=0.005)
+    assert (given[:, 0] - given[:, 1]).abs().mean() > 0.02
+
+
+def test_without_softness_vectors_stay_one_hot():
+    hard = Categorical(4).sample(50, seeded())
+    assert torch.equal(softened(hard, 0.0, seeded(1)), hard)
+    assert torch.equal(softened(hard, torch.tensor(0.0), seeded(1)), hard)
 
 
 def test_custom_sampler_with_a_wrong_shape_is_one_sentence():

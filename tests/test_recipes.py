@@ -4,14 +4,17 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from aae_utils.data import DataSettings
+from aae_utils.narrowing import narrowed
 from aae_utils.networks import Corruption
 from aae_utils.priors import Gaussian, GaussianMixture, SwissRoll
-from aae_utils.recipes import SETTINGS, shrink
+from aae_utils.recipes import SETTINGS, Start, shrink
 from aae_utils.runs import load_run
 from aae_utils.training import Rates, TrainingSettings
 from aae_utils.variants import VARIANTS, get_recipe, recipe_names
+from aae_utils.variants.clustering import ClusteringSettings
 from aae_utils.variants.dimensionality_reduction import FixedHeads, LearnedHeads
 
 NAMES = recipe_names()
@@ -140,7 +143,16 @@ def test_priors_labels_and_heads_of_the_figures():
         assert get_recipe(name).data.labels == 10_000
 
 
-FREE = {"units", "discriminator_units", "init_std", "corruption", "label_scale", "code_noise"}
+FREE = {
+    "units",
+    "discriminator_units",
+    "init_std",
+    "corruption",
+    "label_scale",
+    "code_noise",
+    "last_code_noise",
+    "label_softness",
+}
 """What a laptop may choose otherwise: sizes and noise, but not the task."""
 
 
@@ -183,11 +195,36 @@ def test_a_first_stage_gives_weights_that_fit(name, setting):
     first = get_recipe(recipe.start.recipe, setting)
     assert first.data == recipe.data
     weights, given = recipe.model.build(30).state_dict(), first.model.build(30).state_dict()
+    clusters = recipe.model.classes
+    if first.model.classes != clusters:
+        assert isinstance(first.model, ClusteringSettings) and first.model.classes > clusters
+        given = narrowed(given, torch.arange(clusters), first.model.classes)
     assert {part.split(".")[0] for part in recipe.start.parts} <= set(first.keep)
     for part in recipe.start.parts:
         names = [key for key in weights if key.startswith(f"{part}.")]
         assert names
         assert all(weights[key].shape == given[key].shape for key in names)
+
+
+def test_a_first_stage_may_have_a_first_stage():
+    chain, recipe = [], get_recipe("reduction-unsupervised")
+    while recipe.start:
+        chain.append(recipe.start.recipe)
+        recipe = get_recipe(recipe.start.recipe)
+    assert chain == ["clustering-30", "clustering-60"]
+
+
+def test_several_starts_have_seeds_that_no_other_run_takes():
+    assert Start("clustering-60").seeds(3) == [3]
+    assert Start("clustering-60", starts=3).seeds(0) == [0, 100, 200]
+    taken = [seed for own in range(10) for seed in Start("clustering-60", starts=4).seeds(own)]
+    assert len(set(taken)) == 40
+
+
+@pytest.mark.parametrize("starts", [0, -1, 1.5, True, "3", None])
+def test_starts_are_a_whole_number(starts):
+    with pytest.raises(ValueError, match="starts must be a whole number from 1"):
+        Start("clustering-60", starts=starts)
 
 
 @pytest.mark.parametrize(("name", "setting"), EVERY)

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -39,6 +41,7 @@ from aae_utils.runs import (
     RunError,
     StartedFrom,
     find_run,
+    keep_record,
     list_runs,
     load_run,
     sha256,
@@ -421,6 +424,72 @@ def test_what_no_training_can_start_from_is_named(mnist_files, tmp_path, monkeyp
         other = replace(second, start=Start("semi-supervised-100", (part,)))
         message = sentence(partial(train, other, tmp_path))
         assert message.startswith(f"reduction-100 cannot start from {folder}: its {part} ")
+
+
+def three_starts(root: Path, monkeypatch) -> tuple[list[Run], Recipe]:
+    """Three runs of section 5, and section 7 from the best of them."""
+    monkeypatch.setattr(reproduction, "deviation", lambda run: "")
+    first, second = two_stages()
+    first = replace(first, training=replace(first.training, epochs=1))
+    runs = [train(first, root, seed) for seed in (1, 101, 201)]
+    return runs, replace(second, start=replace(second.start, starts=3))
+
+
+def test_of_several_starts_the_one_that_reconstructs_best_in_the_end_is_taken(
+    mnist_files, tmp_path, monkeypatch
+):
+    runs, second = three_starts(tmp_path, monkeypatch)
+    errors = {1: [1.0, 9.0], 101: [8.0, 5.0], 201: [2.0, 7.0]}
+    history = lambda run: pd.DataFrame({"epoch": [1, 2], "reconstruction": errors[run.seed]})  # noqa: E731
+    monkeypatch.setattr(Run, "history", history)
+    splits = load_splits(second.data)
+    for best in (101, 201):
+        errors[best] = [9.0, 0.1]
+        run = next(run for run in runs if run.seed == best)
+        trainer = make_trainer(second, splits, seed=1, root=tmp_path)
+        weight = trainer.model.encoder.label[0].weight
+        assert torch.equal(weight, run.weights()["encoder.label.0.weight"].float())
+        assert trainer.notes["start"] == to_plain(StartedFrom(run.name, sha256(run.folder / WEIGHTS)))
+        errors[best] = [9.0, 9.0]
+
+
+def test_each_of_several_starts_has_to_be_there(mnist_files, tmp_path, monkeypatch):
+    runs, second = three_starts(tmp_path, monkeypatch)
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "none"))
+    runs[2].folder.rename(tmp_path / "elsewhere")
+    message = sentence(lambda: make_trainer(second, load_splits(second.data), 1, root=tmp_path))
+    assert f"the weights of the run {runs[2].name}, which are not in {tmp_path}: " in message
+    assert f"`aae train semi-supervised-100 --setting laptop --seed 201 --root {tmp_path}`" in message
+
+
+def test_no_training_starts_from_weights_that_were_not_kept(mnist_files, tmp_path, monkeypatch):
+    first, second = two_stages()
+    monkeypatch.setattr(reproduction, "deviation", lambda run: "")
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "shipped"))
+    shipped, own = tmp_path / "shipped", tmp_path / "own"
+    keep_record(train(first, own))
+    message = sentence(lambda: train(second, own))
+    assert message == (
+        "The training starts from the weights of the run semi-supervised-100/laptop-seed0, which are not in"
+        f" {own}: train it first with `aae train semi-supervised-100 --setting laptop --seed 0 --root {own}`."
+    )
+    # the shipped run has them, and its record elsewhere does not hide it
+    train(first, shipped)
+    assert train(second, own).description.start.run == "semi-supervised-100/laptop-seed0"
+
+
+def test_what_is_advised_where_a_start_was_not_kept_helps(mnist_files, tmp_path, monkeypatch):
+    """Where the advised command leads, no record of the run may be found in place of its weights."""
+    first, second = two_stages()
+    monkeypatch.setattr(reproduction, "deviation", lambda run: "")
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path))
+    keep_record(train(first, tmp_path))
+    message = sentence(lambda: train(second, tmp_path))
+    monkeypatch.chdir(tmp_path)
+    named = re.search(r"train it first with `aae train .*?(?: --root (\S+))?`", message)
+    root = Path(named[1] or tmp_path)
+    train(first, root)
+    assert train(second, root).description.start
 
 
 # Interruptions

@@ -33,6 +33,7 @@ from aae_utils.runs import (
     deviation,
     existing_root,
     find_run,
+    keep_record,
     list_runs,
     load_run,
     network_names,
@@ -221,6 +222,13 @@ def test_the_part_of_a_training_is_on_record():
     assert re.fullmatch(r"[0-9a-f]{12}(\+changes)?|unknown", part.commit)
 
 
+def test_a_copy_without_git_is_told_its_commit(monkeypatch):
+    monkeypatch.setenv("AAE_COMMIT", "0123456789ab")
+    assert this_part(1, "cpu", "float32").commit == "0123456789ab"
+    monkeypatch.setenv("AAE_COMMIT", "")
+    assert this_part(1, "cpu", "float32").commit != ""
+
+
 def test_the_places_of_a_training_are_told_once_each(tmp_path):
     here = this_part(1, "cpu", "float32")
     there = replace(here, first_epoch=2, device="NVIDIA T4")
@@ -234,6 +242,65 @@ def test_results_can_be_added_later(tmp_path):
     assert later.results == RESULTS | {"log_likelihood": 3.5}
     assert load_run(run.folder) == later
     assert replace(later.description, results=RESULTS) == run.description
+
+
+# Records without weights
+
+
+def record_of(root: Path, name: str = "vae-gaussian") -> tuple[Run, Run]:
+    """A run with a film, and the record that is kept of it."""
+    run = write_run(root, replace(small_recipe(name), film=name == "vae-gaussian"))
+    return run, keep_record(run)
+
+
+def test_a_record_is_the_run_without_its_weights_and_film(tmp_path):
+    run, record = record_of(tmp_path)
+    assert sorted(path.name for path in record.folder.iterdir()) == [METRICS, DESCRIPTION]
+    assert (run.has_weights, record.has_weights) == (True, False)
+    sums = {METRICS: run.description.sha256[METRICS]}
+    assert record.description == replace(run.description, sha256=sums)
+    assert record.history().to_dict("records") == HISTORY
+
+
+def test_a_record_counts_as_a_whole_run(tmp_path):
+    record = keep_record(write_run(tmp_path, get_recipe("baseline-100")))
+    assert deviation(record) == ""
+    assert list_runs(tmp_path) == ([record], [])
+    assert find_run("baseline-100", root=tmp_path) == record
+    assert add_results(record, {"more": 1.0}).results == RESULTS | {"more": 1.0}
+    assert not load_run(record.folder).has_weights
+    assert keep_record(record) == record
+
+
+@pytest.mark.parametrize("ask", [Run.weights, Run.model])
+def test_weights_that_were_not_kept_are_one_sentence(ask, tmp_path):
+    _, record = record_of(tmp_path, "vae-mixture")
+    assert sentence(lambda: ask(record)) == (
+        "Of vae-mixture/laptop-seed0 only the record was kept, not the weights: train it again with"
+        " `aae train vae-mixture --setting laptop --seed 0 --root runs-own`."
+    )
+
+
+def test_a_film_that_was_not_kept_is_one_sentence(tmp_path):
+    _, record = record_of(tmp_path)
+    assert "vae-gaussian/laptop-seed0" in sentence(record.film)
+
+
+def test_the_table_of_a_record_is_still_checked(tmp_path):
+    _, record = record_of(tmp_path)
+    path = record.folder / METRICS
+    path.write_text(path.read_text().replace("12.5", "11.5"))
+    assert sentence(lambda: load_run(record.folder)).startswith(f"{path} was changed or cut short: ")
+
+
+def test_a_record_that_cannot_be_written_is_said_and_loses_nothing(tmp_path, monkeypatch):
+    run = write_run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        message = sentence(lambda: keep_record(run))
+    assert message == f"{run.folder} cannot be written (Permission denied)."
+    assert load_run(run.folder) == run
+    assert load_run(run.folder).weights()
 
 
 # Roots, and runs in them
@@ -510,20 +577,24 @@ SHIPPED = sorted({path.parent for path in TRACKED if path.parent != REPOSITORY /
 def test_a_shipped_run_is_whole_and_genuine(folder):
     run = load_run(folder)
     assert deviation(run) == ""
-    names = {METRICS, DESCRIPTION, WEIGHTS} | ({FILM} if run.recipe.film else set())
+    names = {METRICS, DESCRIPTION}
+    if run.has_weights:
+        names |= {WEIGHTS, FILM} if run.recipe.film else {WEIGHTS}
     assert {path.name for path in TRACKED if path.parent == folder} == names
     history = run.history()
     assert history["epoch"].tolist() == list(range(1, run.recipe.training.epochs + 1))
     # stored in tenths of a second
     assert run.seconds == pytest.approx(history["seconds"].sum(), rel=1e-3, abs=0.051)
     assert run.results
-    assert all(torch.isfinite(value).all() for value in run.model().state_dict().values())
+    if run.has_weights:
+        assert all(torch.isfinite(value).all() for value in run.model().state_dict().values())
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: f"{folder.parent.name}/{folder.name}")
 def test_a_shipped_run_started_from_the_shipped_run_that_it_names(folder):
     start = load_run(folder).description.start
-    assert start is None or start.sha256 == sha256(REPOSITORY / "runs" / start.run / WEIGHTS)
+    weights = start and REPOSITORY / "runs" / start.run / WEIGHTS
+    assert not (weights and weights.exists()) or start.sha256 == sha256(weights)
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: f"{folder.parent.name}/{folder.name}")
@@ -535,5 +606,5 @@ def test_a_shipped_run_speaks_of_no_place_on_the_machine_that_made_it(folder):
 
 def test_shipped_weights_stay_within_120_megabytes():
     sizes = [path.stat().st_size for path in TRACKED if path.suffix == ".safetensors"]
-    assert len(sizes) >= len(SHIPPED)
+    assert len(sizes) >= sum(load_run(folder).has_weights for folder in SHIPPED) > 0
     assert sum(sizes) <= 120e6

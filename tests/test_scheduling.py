@@ -19,11 +19,21 @@ import pandas as pd
 import pytest
 import torch
 
-from aae_utils import reproduction, scheduling
+from aae_utils import reproduction, scheduling, stacking
 from aae_utils.checkpoints import CHECKPOINT
 from aae_utils.recipes import Recipe, Start, shrink
 from aae_utils.runs import WEIGHTS, RunError, load_run
-from aae_utils.scheduling import Job, in_one_line, run_here, run_job, run_on_cluster, stages
+from aae_utils.scheduling import (
+    Job,
+    first_stages,
+    in_one_line,
+    run_here,
+    run_job,
+    run_on_cluster,
+    run_stacked,
+    stages,
+)
+from aae_utils.training import Rates
 from aae_utils.variants import get_recipe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -114,6 +124,34 @@ def test_a_run_that_starts_from_another_comes_after_it(tmp_path):
     assert stages([later, first, second]) == [[first, second], [later]]
     assert stages([later]) == [[later]]
     assert stages([]) == []
+
+
+CHAIN = ["clustering-60", "clustering-30", "clustering-16", "reduction-unsupervised"]
+
+
+def test_runs_are_staged_by_how_many_must_come_before(tmp_path):
+    one, two, three, four = (Job(get_recipe(name), 0, tmp_path) for name in CHAIN)
+    assert stages([four, three, two, one]) == [[one], [two], [four, three]]
+    assert stages([two, four]) == [[two], [four]]
+
+
+def test_first_stages_are_all_runs_that_a_run_stands_on_the_earliest_first():
+    wide, middle = get_recipe("clustering-60"), get_recipe("clustering-30")
+    assert first_stages(wide, 2) == []
+    assert first_stages(middle, 2) == [(wide, 2), (wide, 102), (wide, 202)]
+    assert first_stages(get_recipe("clustering-16"), 2) == [(wide, 2), (wide, 102), (wide, 202), (middle, 2)]
+    paper = first_stages(get_recipe("reduction-100", "paper"), 1)
+    assert [(recipe.name, recipe.setting, seed) for recipe, seed in paper] in (
+        [],
+        [("semi-supervised-100", "paper", 1)],
+    )
+
+
+def test_several_starts_that_stand_on_the_same_runs_name_them_once():
+    recipe = replace(get_recipe("clustering-16"), start=Start("clustering-30", starts=2))
+    found = [(recipe.name, seed) for recipe, seed in first_stages(recipe, 0)]
+    wide = [("clustering-60", seed) for seed in (0, 100, 200, 300)]
+    assert found == [*wide, ("clustering-30", 0), ("clustering-30", 100)]
 
 
 def test_a_run_that_another_process_trains_is_refused_or_waited_for(mnist_files, tmp_path, monkeypatch):
@@ -229,6 +267,150 @@ def test_processes_are_started_where_interrupts_are_blocked(monkeypatch, tmp_pat
         list(run_here([job(tmp_path)], 1))
     assert signal.SIGINT in blocked[0]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+# ------------------------------------------------------------------------------ stacks
+
+
+@pytest.fixture
+def in_this_process(monkeypatch, mnist_files) -> None:
+    """What is stored after a stack is stored here; what starts may be shrunk."""
+    monkeypatch.setattr(scheduling, "ProcessPoolExecutor", Process)
+    monkeypatch.setattr(reproduction, "deviation", lambda run: "")
+    monkeypatch.setattr(stacking, "PAUSE", 0.0)
+
+
+def stackable(root: Path, seed: int = 0, name: str = "clustering-60", **training: object) -> Job:
+    recipe = shrink(get_recipe(name), epochs=2)
+    changed = {"precision": "float32", "drops": ()} | training
+    recipe = replace(recipe, training=replace(recipe.training, **changed))
+    return Job(recipe, seed, root, "cpu", checkpoint_seconds=0)
+
+
+def statuses(outcomes: Iterator[scheduling.Outcome]) -> dict[str, str]:
+    return {outcome.job.name: outcome.status for outcome in outcomes}
+
+
+def test_stacked_jobs_have_the_outcomes_of_jobs_in_processes(in_this_process, tmp_path):
+    def jobs(root: Path) -> list[Job]:
+        return [
+            stackable(root, 0),
+            stackable(root, 1),
+            job(root),
+            stackable(root, 3, "semi-supervised-100", batch_size=1000),
+        ]
+
+    here = {o.job.name: o for o in run_here(jobs(tmp_path / "here"), 1)}
+    stacked = {o.job.name: o for o in run_stacked(jobs(tmp_path / "stacked"), 2)}
+    assert {name: o.status for name, o in stacked.items()} == {name: o.status for name, o in here.items()}
+    assert {name: o.message for name, o in stacked.items()} == {name: o.message for name, o in here.items()}
+    assert {name: set(o.results) for name, o in stacked.items()} == {
+        name: set(o.results) for name, o in here.items()
+    }
+    assert sorted(o.status for o in stacked.values()) == ["failed", "trained", "trained", "trained"]
+    for name, outcome in stacked.items():
+        if outcome.status == "trained":
+            run, alone = load_run(outcome.job.place), load_run(here[name].job.place)
+            assert run.description.parts == alone.description.parts
+            assert outcome.seconds == run.seconds
+            assert list(run.history()) == list(alone.history())
+    assert not list((tmp_path / "stacked").rglob("*.partial"))
+
+
+def test_validation_numbers_of_stacked_jobs_are_taken_now_and_then(in_this_process, tmp_path):
+    one = stackable(tmp_path, epochs=5)
+    assert statuses(run_stacked([one], 1, every=2)) == {one.name: "trained"}
+    rows = history(one)
+    assert rows["epoch"].to_list() == [1, 2, 3, 4, 5]
+    assert rows["validation_error"].isna().to_list() == [True, False, True, False, False]
+    assert not rows["reconstruction"].isna().any()
+
+
+def test_the_first_seed_of_a_stack_is_the_run_that_it_would_be_alone(in_this_process, tmp_path):
+    one, same = stackable(tmp_path / "stacked"), stackable(tmp_path / "alone")
+    list(run_stacked([one], 1))
+    run_job(same)
+    weights, expected = (load_run(each.place).weights() for each in (one, same))
+    for name, value in expected.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-2, atol=1e-3)
+
+
+def with_start(one: Job, **changes: object) -> Job:
+    start = get_recipe(one.recipe.name).start
+    return replace(one, recipe=replace(one.recipe, start=replace(start, **changes)))
+
+
+def test_a_stack_waits_for_the_runs_that_it_starts_from(in_this_process, tmp_path):
+    wide = [stackable(tmp_path, seed) for seed in (0, 100)]
+    middle = with_start(stackable(tmp_path, 0, "clustering-30"), starts=2)
+    last = [
+        with_start(stackable(tmp_path, 0, "clustering-16")),
+        with_start(stackable(tmp_path, 0, "reduction-unsupervised")),
+    ]
+    jobs = [*last, middle, *wide]
+    assert statuses(run_stacked(jobs, 2)) == {one.name: "trained" for one in jobs}
+    started = {one.name: load_run(one.place).description.start for one in jobs}
+    assert started.pop(middle.name).run in [one.name for one in wide]
+    assert [started.pop(one.name).run for one in last] == [middle.name] * 2
+    assert set(started.values()) == {None}
+
+
+def test_what_waits_for_a_run_that_fails_fails_in_one_sentence(in_this_process, tmp_path, monkeypatch):
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "none"))
+    broken, sound = stackable(tmp_path, batch_size=1000), stackable(tmp_path, 0, "semi-supervised-100")
+    middle = with_start(stackable(tmp_path, 0, "clustering-30"), starts=1)
+    outcomes = {outcome.job: outcome for outcome in run_stacked([middle, broken, sound], 1)}
+    assert [outcomes[one].status for one in (middle, broken, sound)] == ["failed", "failed", "trained"]
+    assert "train it first with `aae train clustering-60 " in outcomes[middle].message
+    assert "\n" not in outcomes[middle].message
+
+
+def test_a_diverging_stack_fails_and_stops_no_other(in_this_process, tmp_path):
+    broken = [stackable(tmp_path, seed, generator=Rates(1e30)) for seed in range(2)]
+    sound = stackable(tmp_path, 0, "semi-supervised-100")
+    outcomes = {outcome.job: outcome for outcome in run_stacked([*broken, sound], 1)}
+    assert [outcomes[one].status for one in (*broken, sound)] == ["failed", "failed", "trained"]
+    assert "is no longer finite" in outcomes[broken[1]].message
+    assert not broken[0].place.exists()
+
+
+def test_finished_runs_are_found_by_a_stack_and_not_trained_again(in_this_process, tmp_path, monkeypatch):
+    first, second = stackable(tmp_path), stackable(tmp_path, 1)
+    run_job(first)
+    stacked: list[int] = []
+    note = scheduling.note_part
+    monkeypatch.setattr(
+        scheduling, "note_part", lambda trainer: stacked.append(trainer.notes["seed"]) or note(trainer)
+    )
+    outcomes = statuses(run_stacked([first, second], 1))
+    assert outcomes == {first.name: "there already", second.name: "trained"}
+    assert stacked == [1]
+
+
+def test_a_stack_whose_runs_were_being_stored_is_finished(in_this_process, tmp_path, monkeypatch):
+    """It was interrupted when one run was whole, one a checkpoint after the last epoch, and one nothing."""
+    jobs = [stackable(tmp_path, seed) for seed in range(3)]
+    run_job(jobs[0])
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduction, "evaluate_model", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_job(jobs[1])
+    assert checkpoint(jobs[1]).exists()
+    assert set(statuses(run_stacked(jobs, 1)).values()) == {"there already", "trained"}
+    assert all(one.place.exists() for one in jobs)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("aae-gaussian", False), ("baseline-100", False), ("clustering-16", True)]
+)
+def test_films_and_labeled_images_alone_are_not_stacked(name, expected, tmp_path):
+    recipe = get_recipe(name)
+    assert Job(recipe, 0, tmp_path).stackable is expected
+    assert Job(replace(recipe, film=False), 0, tmp_path).stackable is (name != "baseline-100")
 
 
 # ------------------------------------------------------------------------------ a cluster

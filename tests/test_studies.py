@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from aae_utils import cli, data, report, scheduling, studies
+from aae_utils import cli, data, report, reproduction, scheduling, studies
 from aae_utils.data import UNLABELED, ImageData, load_learning_splits
 from aae_utils.descriptions import to_plain
 from aae_utils.equilibrium import clusters_of_digits, right_answers, start_right
-from aae_utils.recipes import shrink
+from aae_utils.recipes import Start, shrink
 from aae_utils.reproduction import make_monitor, make_trainer
+from aae_utils.runs import WEIGHTS, StartedFrom
 from aae_utils.studies import StudyError, all_studies, load_record, load_study, require_measure, state_of
 from aae_utils.training import Trainer, TrainingDiverged
 from aae_utils.variants import get_recipe
@@ -141,6 +142,55 @@ def test_an_unknown_measure_is_answered_with_the_known_ones(root):
         require_measure(study)
 
 
+START = 'start = {recipe = "clustering-60", parts = ["encoder"]}'
+
+
+def started(root: Path, start: str = START, recipe: str = "clustering-16") -> Path:
+    """A study whose first variation starts from a run that it names."""
+    return write(root, TEXT.replace('start = "right"', start), recipe)
+
+
+def test_a_variation_may_name_the_run_that_it_starts_from(tmp_path):
+    root = started(tmp_path)
+    named, scratch = load_study("starts", root).trials(root)[:2]
+    assert named.recipe.start == Start("clustering-60", ("encoder",))
+    assert scratch.recipe.start is None
+    assert named.variation.start == "recipe"
+    assert named.stackable
+
+
+def test_a_part_of_a_start_may_be_changed(tmp_path):
+    root = started(tmp_path, "start = {starts = 2}")
+    recipe = load_study("starts", root).trials(root)[0].recipe
+    assert recipe.start == replace(get_recipe("clustering-16").start, starts=2)
+
+
+def test_a_recipe_without_a_start_may_get_one(tmp_path):
+    root = started(tmp_path, START.replace("encoder", "encoder.hidden"), "semi-supervised-100")
+    recipe = load_study("starts", root).trials(root)[0].recipe
+    assert recipe.start == Start("clustering-60", ("encoder.hidden",))
+
+
+@pytest.mark.parametrize(
+    ("start", "named"),
+    [
+        (
+            'start = {recipe = "clustering-60", part = ["encoder"]}',
+            "Unknown field of clustering-16.start 'part'",
+        ),
+        ('start = {recipe = "clustering-60", parts = []}', "parts of the start must name a network"),
+        ('start = {recipe = 7, parts = ["encoder"]}', "recipe"),
+        ("start = {starts = 0}", "starts must be a whole number"),
+        ('start = ["clustering-60"]', "Unknown start ['clustering-60']"),
+    ],
+)
+def test_a_start_that_is_none_is_one_sentence(tmp_path, start, named):
+    with pytest.raises(StudyError) as caught:
+        load_study("starts", started(tmp_path, start))
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 # A training
 
 
@@ -165,6 +215,74 @@ def test_a_record_has_its_prepared_epochs_marked_and_no_test_image_is_read(
     assert record.recipe == to_plain(right.recipe) and record.recipe["start"] is None
     assert make(scratch).history["epoch"] == [1, 2]
     assert [path.name for path in root.rglob("*") if path.suffix in (".pt", ".safetensors", ".partial")] == []
+
+
+def test_the_last_row_of_a_record_has_the_results_of_validation_images(root, monkeypatch):
+    load = data.load
+
+    def no_test_images(dataset: str, split: str, **options: object) -> ImageData:
+        assert split != "test"
+        return load(dataset, split, **options)
+
+    monkeypatch.setattr(data, "load", no_test_images)
+    trial = trials(root)[1]
+    history = make(trial).history
+    returned = history["validation_returned_to_cluster"]
+    assert returned[0] is None and 0 <= returned[1] <= 100
+    assert all(value is not None for value in history["validation_error"])
+    assert trial.make()[1]["validation_returned_to_cluster"] == returned[1]
+    measures = studies.measures_of(trial.recipe)
+    assert set(measures) == {name for name in history if name.startswith("validation_")}
+    assert measures[-1] == "validation_returned_to_cluster"
+
+
+def test_a_trial_starts_from_the_run_that_its_variation_names(mnist_files, tmp_path, monkeypatch):
+    runs = tmp_path / "runs"
+    monkeypatch.setenv("AAE_RUNS", str(runs))
+    monkeypatch.setattr(reproduction, "deviation", lambda run: "")
+    run = reproduction.train_recipe(shrink(get_recipe("clustering-30")), 0, runs, "cpu", progress=False)
+    root = started(tmp_path / "studies", START.replace("60", "30"))
+    record = make(trials(root)[0])
+    assert record.started_from == StartedFrom("clustering-30/laptop-seed0", run.description.sha256[WEIGHTS])
+    assert record.recipe["start"] == {"recipe": "clustering-30", "parts": ["encoder"], "starts": 1}
+
+
+def in_this_process(jobs, processes):
+    yield from map(scheduling.run_job, jobs)
+
+
+def test_trials_of_several_seeds_are_trained_as_a_stack(root, monkeypatch):
+    monkeypatch.setattr(scheduling, "run_here", in_this_process)
+    made = [trial for trial in trials(root) if trial.variation.start == "scratch"]
+    assert [trial.stackable for trial in made] == [True, True]
+    assert {outcome.status for outcome in scheduling.run_stacked(made, 1)} == {"trained"}
+    for trial in made:
+        record = load_record(trial.place)
+        assert (record.seed, record.history["epoch"], record.failure) == (trial.seed, [1, 2], "")
+        assert [value is None for value in record.history["validation_error"]] == [True, False]
+    assert not list(root.rglob("*.partial"))
+
+
+def test_a_right_start_is_trained_alone(root, monkeypatch):
+    monkeypatch.setattr(scheduling, "run_here", in_this_process)
+    right, scratch = trials(root)[:2]
+    assert not right.stackable
+    outcomes = scheduling.run_stacked([right, scratch], 1)
+    assert {outcome.job.name: outcome.status for outcome in outcomes} == {
+        right.name: "trained",
+        scratch.name: "trained",
+    }
+    assert load_record(right.place).history["epoch"] == [-1, 0, 1, 2]
+
+
+def test_a_divergence_in_a_stack_is_recorded_too(root, monkeypatch):
+    monkeypatch.setattr(scheduling, "run_here", in_this_process)
+    write(root, TEXT.replace("rate = 0.3", "rate = 1e30"))
+    made = [trial for trial in trials(root) if trial.variation.start == "scratch"]
+    outcomes = list(scheduling.run_stacked(made, 1))
+    assert {outcome.status for outcome in outcomes} == {"failed"}
+    assert all("no longer finite" in outcome.message for outcome in outcomes)
+    assert all(load_record(trial.place).failure for trial in made)
 
 
 def test_what_was_shown_is_taken_away_again(mnist_files, tmp_path):

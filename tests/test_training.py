@@ -19,6 +19,8 @@ from aae_utils.training import (
     TrainingDiverged,
     TrainingSet,
     TrainingSettings,
+    falling,
+    float32_products,
     resolve_precision,
     shuffled,
 )
@@ -132,6 +134,22 @@ def test_a_phase_skips_parameters_that_are_not_learned():
     layer = nn.Linear(2, 2)
     layer.bias.requires_grad_(False)
     assert Phase("name", lambda batch: {}, (layer,), "generator").parameters() == [layer.weight]
+
+
+def test_batches_know_how_much_of_the_training_is_over():
+    trainer, seen = make_trainer("adversarial", epochs=2), []
+    run_step = trainer.step
+    trainer.step = lambda batch: seen.append(batch.progress) or run_step(batch)
+    trainer.fit(progress=False)
+    assert trainer.all_steps == 12
+    assert seen == pytest.approx([step / 12 for step in range(12)])
+
+
+def test_what_falls_is_gone_at_its_share_of_the_training():
+    progress = [0.0, 0.2, 0.4, 0.41, 1.0]
+    assert [falling(value, 0.4) for value in progress] == pytest.approx([1, 0.5, 0, 0, 0])
+    on_device = falling(torch.tensor(progress), 0.4)
+    assert on_device.tolist() == pytest.approx([1, 0.5, 0, 0, 0])
 
 
 # Streams of random numbers
@@ -255,6 +273,25 @@ def test_auto_takes_bfloat16_where_it_is_faster(monkeypatch):
     assert resolve_precision("auto", "mps") == "float32"
     monkeypatch.delattr(torch.cpu, "get_capabilities")  # an older PyTorch
     assert resolve_precision("auto", "cpu") == "float32"
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((8, 0), "tensorfloat32"), ((7, 5), "float32")])
+def test_auto_takes_tensorfloat32_on_newer_gpus(capability, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert resolve_precision("auto", "cuda") == expected
+    assert resolve_precision("auto", torch.device("cuda", 0)) == expected
+    assert resolve_precision("float32", "cuda") == "float32"
+
+
+@pytest.mark.parametrize(
+    ("precision", "inside"), [("tensorfloat32", "high"), ("float32", "highest"), ("bfloat16", "highest")]
+)
+def test_products_are_of_tensorfloat32_inside_a_step_only(precision, inside):
+    assert torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(KeyError), float32_products(precision):
+        assert torch.get_float32_matmul_precision() == inside
+        raise KeyError
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 # What is recorded

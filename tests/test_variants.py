@@ -344,6 +344,39 @@ def test_code_noise_reaches_the_decoder_in_training_only():
     torch.testing.assert_close(seen[1], model.encode(batch.x))
 
 
+@pytest.mark.parametrize(("progress", "std"), [(0.0, 4.0), (0.4, 2.5), (0.8, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("kind", [float, torch.tensor])
+def test_code_noise_falls_to_its_last_value_over_four_fifths_of_the_training(kind, progress, std):
+    model = build(replace(SETTINGS["supervised"], code_noise=4.0, last_code_noise=1.0))
+    z = torch.ones(5000, 2)
+    batch = replace(make_batch(), progress=kind(progress))
+    torch.testing.assert_close(
+        model.noisy(z, batch), z + std * torch.randn(z.shape, generator=seeded(2)), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_code_noise_without_a_last_value_stays():
+    model = build(replace(SETTINGS["supervised"], code_noise=4.0))
+    z = torch.zeros(6, 2)
+    ends = [model.noisy(z, replace(make_batch(), progress=progress)) for progress in (0.0, 1.0)]
+    assert torch.equal(*ends)
+    batch = make_batch()
+    assert build("supervised").noisy(z, batch) is z
+    assert torch.equal(batch.generator.get_state(), seeded(2).get_state())
+
+
+def test_code_noise_may_fall_to_nothing():
+    model = build(replace(SETTINGS["supervised"], code_noise=4.0, last_code_noise=0.0))
+    z = torch.rand(6, 2)
+    assert torch.equal(model.noisy(z, replace(make_batch(), progress=0.9)), z)
+
+
+@pytest.mark.parametrize("value", [-0.1, 2.5, math.nan, "1", True])
+def test_code_noise_falls_and_never_rises(value):
+    with pytest.raises(ValueError, match="last_code_noise must be a finite number at least 0 and at most 2"):
+        replace(SETTINGS["supervised"], code_noise=2.0, last_code_noise=value)
+
+
 def test_supervised_decoder_needs_every_label():
     model, batch = build("supervised"), make_batch(hidden=1)
     needs = "needs a label from 0 to 9 for every image"
@@ -371,6 +404,64 @@ def test_two_games_see_one_hots_and_gaussian_samples():
     torch.testing.assert_close(fake_y, model.predict(batch.x))
     torch.testing.assert_close(fake_z, model.encode(batch.x))
     assert real_z.std().item() == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("name", ["semi-supervised", "clustering", "reduction"])
+@pytest.mark.parametrize("off", ["label", "style"])
+def test_a_code_that_is_not_matched_plays_no_game(name, off):
+    model = build(replace(SETTINGS[name], **{f"match_{off}": False}))
+    before = copy_of(model)
+    losses = trainer_of(model).step(make_batch())
+    assert list(losses) == [term for term in TERMS[name] if not term.startswith(f"{off}_")]
+    moved = {key.split(".")[0] for key in changed(before, model)}
+    other = {"label": "style", "style": "label"}[off]
+    assert f"{other}_discriminator" in moved
+    assert f"{off}_discriminator" not in moved
+
+
+def test_one_of_the_two_codes_is_matched():
+    with pytest.raises(ValueError, match="match_label and match_style are both off: then nothing of the"):
+        replace(SETTINGS["clustering"], match_label=False, match_style=False)
+    for name in ("match_label", "match_style"):
+        with pytest.raises(ValueError, match=f"{name} must be True or False, not 1"):
+            replace(SETTINGS["clustering"], **{name: 1})
+
+
+def label_samples(progress: object, **settings: object) -> Tensor:
+    """What the label's discriminator takes for true at a moment of the training, `(200, 6)`."""
+    model = build(replace(SETTINGS["clustering"], **settings))
+    seen: list[Tensor] = []
+    model.label_discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.discriminator_loss(replace(make_batch(200), progress=progress))
+    return seen[0].chunk(2)[0]
+
+
+@pytest.mark.parametrize("kind", [float, torch.tensor])
+def test_label_samples_are_soft_at_first_and_one_hot_after_three_tenths(kind):
+    for progress, most in ((0.0, 0.8), (0.15, 0.4), (0.27, 0.08)):
+        real = label_samples(kind(progress), label_softness=0.8)
+        torch.testing.assert_close(real.sum(1), torch.ones(200))
+        given = 1 - real.max(1).values
+        assert 0.5 * most < given.max() <= most
+    for progress in (0.3, 0.7, 1.0):
+        real = label_samples(kind(progress), label_softness=0.8)
+        assert set(real.unique().tolist()) == {0.0, 1.0}
+
+
+def test_without_softness_no_noise_is_drawn_for_it():
+    torch.testing.assert_close(label_samples(0.0), label_samples(0.9))
+    model, batch = build("clustering"), make_batch()
+    model.discriminator_loss(batch)
+    expected = seeded(2)
+    model.label_prior.sample(8, expected)
+    model.style_prior.sample(8, expected)
+    assert torch.equal(batch.generator.get_state(), expected.get_state())
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, math.nan, "0.5"])
+def test_softness_is_a_share(value):
+    with pytest.raises(ValueError, match="label_softness must be a finite number at least 0 and below 1"):
+        replace(SETTINGS["clustering"], label_softness=value)
 
 
 @pytest.mark.parametrize(("name", "classes"), [("semi-supervised", 10), ("clustering", 6)])
@@ -418,6 +509,17 @@ def test_heads_that_are_too_close_cost_and_are_pushed_apart():
     two = heads([0.0, 0.0], [1.0, 0.0])
     two.distance_penalty(5.0).backward()
     assert two.weight.grad.tolist() == [[1.0, 0.0], [-1.0, 0.0]]
+
+
+@pytest.mark.parametrize("threshold", [0.5, 2.0, 50.0])
+def test_the_distance_penalty_is_that_of_torch(threshold):
+    torch.manual_seed(0)
+    made = ClusterHeads(20, 3, LearnedHeads())
+    values = made.distance_penalty(threshold), (threshold - torch.pdist(made.weight)).clamp(min=0).sum()
+    torch.testing.assert_close(*values)
+    gradients = [torch.autograd.grad(value, made.weight)[0] for value in values]
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].isfinite().all()
 
 
 def test_head_distance_is_weighted_or_left_out():

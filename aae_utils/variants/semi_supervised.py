@@ -31,7 +31,6 @@ from aae_utils.recipes import APPENDIX_A21, ModelSettings, Recipe, in_both_setti
 from aae_utils.seeds import random_stream
 from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings, falling
 from aae_utils.variants.adversarial import (
-    SLOW_DISCRIMINATOR,
     Reduction,
     discriminator_loss,
     generator_loss,
@@ -359,11 +358,8 @@ def _mnist(labels: int | Literal["all"], epochs: int) -> tuple[Recipe, Recipe]:
         DataSettings(labels=labels),
         keep=("encoder", "decoder") if labels == 100 else ("encoder",),
     )
-    small = replace(model, discriminator_units=500, init_std=0.05)
-    training = late_drop(
-        epochs, averaging=0.99, reconstruction=Rates(0.02, 0.9), discriminator=SLOW_DISCRIMINATOR
-    )
-    return in_both_settings(paper, small, training)
+    training = late_drop(epochs, averaging=0.99)
+    return in_both_settings(paper, replace(model, label_softness=0.1), training)
 
 
 def _svhn() -> tuple[Recipe, Recipe]:
@@ -413,9 +409,9 @@ def _baseline(labels: int | Literal["all"], epochs: int) -> tuple[Recipe, Recipe
 
 
 RECIPES = (
-    _mnist(100, epochs=100),
-    _mnist(1000, epochs=40),
-    _mnist("all", epochs=20),
+    _mnist(100, epochs=110),
+    _mnist(1000, epochs=110),
+    _mnist("all", epochs=80),
     _svhn(),
     _baseline(100, epochs=500),
     _baseline(1000, epochs=200),
