@@ -231,7 +231,7 @@ RECIPES = (
         late_drop(8, averaging=0.99, reconstruction=SLOW_RECONSTRUCTION),
         FROM_SECTION_5,
     ),
-    _unsupervised(epochs=30),
+    _unsupervised(epochs=20),
     _labeled(
         "reduction-10d",
         "Figure 11D, 100 labels",

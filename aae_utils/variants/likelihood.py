@@ -104,10 +104,11 @@ def _mnist() -> tuple[Recipe, Recipe]:
     model = LikelihoodSettings()
     paper = Recipe("likelihood-mnist", "Table 1 and Figure 5, MNIST", "paper", model, APPENDIX_A21)
     training = TrainingSettings(
-        30,
-        drops=(20,),
-        discriminator=Rates(0.05, 0.1, constant=True),
-        generator=Rates(0.1, 0.1, constant=True),
+        60,
+        reconstruction=Rates(0.005, 0.9),
+        discriminator=Rates(0.1, 0.1, constant=True),
+        generator=Rates(0.2, 0.1, constant=True),
+        drops=(40,),
         averaging=0.99,
         precision="auto",
     )

@@ -170,8 +170,8 @@ def _figure_7(dataset: Any) -> tuple[Recipe, Recipe]:
         APPENDIX_A21,
         DataSettings(dataset, labels="all"),
     )
-    small = replace(model, discriminator_units=500, init_std=0.05, label_scale=5.0, code_noise=1.0)
-    return in_both_settings(paper, small, late_drop(40, averaging=0.99, discriminator=SLOW_DISCRIMINATOR))
+    small = replace(model, discriminator_units=500, init_std=0.05, label_scale=5.0, code_noise=0.7)
+    return in_both_settings(paper, small, late_drop(60, averaging=0.99, discriminator=SLOW_DISCRIMINATOR))
 
 
 RECIPES = (_figure_7("mnist"), _figure_7("svhn"))
