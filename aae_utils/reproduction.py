@@ -30,6 +30,7 @@ from aae_utils.narrowing import lasting_clusters, narrowed
 from aae_utils.recipes import Recipe, Setting, Start
 from aae_utils.runs import (
     FORMAT,
+    OWN_RUNS,
     PARTIAL,
     WEIGHTS,
     Description,
@@ -55,6 +56,7 @@ from aae_utils.runs import (
 from aae_utils.seeds import random_stream
 from aae_utils.training import (
     RATE_GROUPS,
+    WILD,
     Monitor,
     Trainer,
     TrainingDiverged,
@@ -282,11 +284,18 @@ def _start_weights(
 def _start_run(start: Start, setting: Setting, seed: int, root: Path | str | None) -> Run:
     """The run to start from: of several the one that reconstructs the training images best."""
     runs = [_one_start_run(start, setting, each, root) for each in start.seeds(seed)]
-    return min(runs, key=lambda run: run.history()["reconstruction"].iloc[-1]) if runs[1:] else runs[0]
+    return min(runs, key=_last_reconstruction) if runs[1:] else runs[0]
+
+
+def _last_reconstruction(run: Run) -> float:
+    history = run.history()
+    if "reconstruction" not in history:
+        raise RunError(f"{run.name} reconstructs nothing: a choice among several starts needs one that does.")
+    return float(history["reconstruction"].iloc[-1])
 
 
 def _one_start_run(start: Start, setting: Setting, seed: int, root: Path | str | None) -> Run:
-    name = f"{start.recipe}/{setting}-seed{seed}"
+    name, records = f"{start.recipe}/{setting}-seed{seed}", False
     for place in (as_root(root), runs_root()):
         if (place / name).exists():
             run = find_run(start.recipe, setting, seed, place)
@@ -294,9 +303,11 @@ def _one_start_run(start: Start, setting: Setting, seed: int, root: Path | str |
                 raise RunError(f"{deviation(run)}: no training can start from it.")
             if run.has_weights:
                 return run
+            records = records or place == as_root(root)
+    command = training_command(start.recipe, setting, seed, OWN_RUNS if records else root)
     raise RunError(
         f"The training starts from the weights of the run {name}, which are not in {as_root(root)}: train it"
-        f" first with `{training_command(start.recipe, setting, seed, root)}`."
+        f" first with `{command}`" + (f", and give --root {OWN_RUNS} here, too." if records else ".")
     )
 
 
@@ -343,9 +354,7 @@ def ended_by_divergence(work: Path) -> Iterator[None]:
         shutil.rmtree(work, ignore_errors=True)
         if isinstance(error, TrainingDiverged):
             raise
-        raise TrainingDiverged(
-            "What the model makes of images is no longer finite: lower the learning rates."
-        ) from error
+        raise TrainingDiverged(WILD) from error
 
 
 def note_part(trainer: Trainer) -> None:

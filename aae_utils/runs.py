@@ -32,6 +32,8 @@ DESCRIPTION = "run.json"
 METRICS = "metrics.csv"
 WEIGHTS = "weights.safetensors"
 FILM = "film.safetensors"
+OWN_RUNS = "runs-own"
+"""Where a reader is advised to train what is shipped as a record alone."""
 PARTIAL = ".partial"
 WRITING = ".writing"
 
@@ -164,16 +166,17 @@ class Run:
         """How q(z) moved: tensors and the names of the losses, see `film.Film.tensors`."""
         if not self.recipe.film:
             raise RunError(f"{self.name} recorded no film: train a recipe with film=True.")
+        self._require_weights()
         with safetensors.safe_open(self.folder / FILM, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 
     def model(self, device: torch.device | str = "cpu") -> nn.Module:
         """The trained model, ready to evaluate; a network that was not kept refuses, by name, to answer."""
-        weights = self.weights()
+        self._require_weights()
         try:
             model = self.recipe.model.build(self.image_dim)
             withhold(model, self.recipe.keep, self.name)
-            model.load_state_dict({name: _full(value) for name, value in weights.items()})
+            model.load_state_dict({name: _full(value) for name, value in self.weights().items()})
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise RunError(
                 f"The weights in {self.folder} are of another model: delete the folder, then train it again."
@@ -187,12 +190,15 @@ class Run:
 
     def weights(self) -> dict[str, Tensor]:
         """The stored weights by name: parameters in float16, running statistics as they are."""
+        self._require_weights()
+        return safetensors.torch.load_file(self.folder / WEIGHTS)
+
+    def _require_weights(self) -> None:
         if not self.has_weights:
-            command = training_command(self.recipe.name, self.recipe.setting, self.seed, "runs-own")
+            command = training_command(self.recipe.name, self.recipe.setting, self.seed, OWN_RUNS)
             raise RunError(
                 f"Of {self.name} only the record was kept, not the weights: train it again with `{command}`."
             )
-        return safetensors.torch.load_file(self.folder / WEIGHTS)
 
 
 def _full(value: Tensor) -> Tensor:

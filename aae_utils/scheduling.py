@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
@@ -87,6 +89,10 @@ class Job:
         trainer = make_trainer(self.recipe, splits, self.seed, device, self.root)
         resume(trainer, self.work)
         return trainer
+
+    def fail(self, trainer: Trainer, why: str) -> None:
+        """Take the checkpoints of a training away that failed: continued, it would fail again."""
+        shutil.rmtree(self.work, ignore_errors=True)
 
     def make(self, wait: bool = False) -> tuple[float, dict[str, float]]:
         """Train the run, or find it finished: its seconds and results.
@@ -235,18 +241,20 @@ def _end_with_parent(lifeline: Connection) -> None:
 
 
 def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generator[Outcome]:
-    """Train jobs on a GPU side by side, the seeds of each recipe as one stack; outcomes as they come.
+    """Train jobs on a GPU side by side, the seeds of each recipe as one stack; outcomes as stacks end.
 
     Validation numbers are taken in every fifth epoch and in the last one. What is trained is measured and
-    stored by processes as in `run_here`, so many at once. Jobs that no stack can train go there whole.
+    stored by processes as in `run_here`, so many at once. Jobs that no stack can train, and those that are
+    finished, go there whole. A job waits for those of the same call that it starts from.
     """
-    device = torch.device(jobs[0].device or best_device())
-    groups = _groups(jobs)
-    alone = [job for group in groups if not group[0].stackable for job in group]
+    stackable = [job for job in jobs if job.stackable and not job.place.exists()]
+    open_places = {job.place for job in stackable}
     trained: dict[Stack, list[tuple[Job, Trainer]]] = {}
     unfit: list[Outcome] = []
 
-    open_places = {job.place for job in jobs}
+    def fail(group: Sequence[Job], message: str) -> None:
+        unfit.extend(Outcome(job, "failed", message=message) for job in group)
+        open_places.difference_update(job.place for job in group)
 
     def blocked(job: Job) -> bool:
         """Whether a run that the job starts from is still to come."""
@@ -255,28 +263,23 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
 
     def stacks() -> Iterator[Stack | None]:
         seen: dict[DataSettings, LearningSplits] = {}
-        waiting = [group for group in groups if group[0].stackable]
+        waiting = _groups(stackable)
         while waiting:
             group = next((group for group in waiting if not any(map(blocked, group))), None)
             if group is None:
                 yield None
                 continue
             waiting.remove(group)
-            data = group[0].recipe.data
             try:
-                if data not in seen:
-                    seen[data] = load_learning_splits(data, device)
-                trainers = [job.trainer(seen[data], device) for job in group]
-                monitors = [make_monitor(job.recipe, seen[data].validation) for job in group]
-                stack = Stack(trainers, monitors, every)
-            except ValueError as error:
-                unfit.extend(Outcome(job, "failed", message=in_one_line(error)) for job in group)
-                open_places.difference_update(job.place for job in group)
-                continue
-            for trainer in trainers:
-                note_part(trainer)
-            trained[stack] = list(zip(group, trainers, strict=True))
-            yield stack
+                made = _trainers(group, seen)
+                for part in _at_the_same_epoch(made):
+                    monitors = [make_monitor(job.recipe, seen[job.recipe.data].validation) for job, _ in part]
+                    stack = Stack([trainer for _, trainer in part], monitors, every)
+                    stack.keep = _Checkpoints(stack, part)
+                    trained[stack] = part
+                    yield stack
+            except (ValueError, RuntimeError) as error:
+                fail(group, in_one_line(error))
 
     def finish(job: Job) -> Outcome:
         try:
@@ -285,20 +288,64 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
             open_places.discard(job.place)
 
     with ThreadPoolExecutor(processes) as threads:
-        finishing = [threads.submit(finish, job) for job in alone]
+        others = [job for job in jobs if job not in stackable]
+        finishing = {threads.submit(finish, job) for job in others}
         for stack in train_together(stacks()):
-            ready = trained.pop(stack)
+            part = trained.pop(stack)
             if stack.failure:
-                unfit.extend(Outcome(job, "failed", message=stack.failure) for job, _ in ready)
-                open_places.difference_update(job.place for job, _ in ready)
-                continue
-            for job, trainer in ready:
-                job.work.parent.mkdir(parents=True, exist_ok=True)
-                save_checkpoint(job.work, trainer.state_dict())
-                finishing.append(threads.submit(finish, job))
+                for job, trainer in part:
+                    job.fail(trainer, stack.failure)
+                fail([job for job, _ in part], stack.failure)
+            else:
+                for job, trainer in part:
+                    save_checkpoint(job.work, trainer.state_dict())
+                    finishing.add(threads.submit(finish, job))
+            ended = {future for future in finishing if future.done()}
+            finishing -= ended
+            yield from (future.result() for future in ended)
         yield from unfit
-        for outcome in as_completed(finishing):
-            yield outcome.result()
+        for future in as_completed(finishing):
+            yield future.result()
+
+
+def _trainers(group: Sequence[Job], seen: dict[DataSettings, LearningSplits]) -> list[tuple[Job, Trainer]]:
+    """A trainer for each job, all on the same images in the device's memory."""
+    device = torch.device(group[0].device or best_device())
+    data = group[0].recipe.data
+    if data not in seen:
+        seen[data] = load_learning_splits(data, device)
+    made = []
+    for job in group:
+        job.work.parent.mkdir(parents=True, exist_ok=True)
+        trainer = job.trainer(seen[data], device)
+        note_part(trainer)
+        made.append((job, trainer))
+    return made
+
+
+def _at_the_same_epoch(made: Sequence[tuple[Job, Trainer]]) -> list[list[tuple[Job, Trainer]]]:
+    """The trainers that can go on together: a stop may have left them at different epochs."""
+    parts: dict[int, list[tuple[Job, Trainer]]] = {}
+    for job, trainer in made:
+        parts.setdefault(trainer.epoch, []).append((job, trainer))
+    return list(parts.values())
+
+
+class _Checkpoints:
+    """Saves the trainers of a stack from time to time."""
+
+    def __init__(self, stack: Stack, part: Sequence[tuple[Job, Trainer]]) -> None:
+        self.stack, self.part = stack, part
+        self.saved = time.monotonic()
+
+    def __call__(self) -> None:
+        """Save them if the last time is long enough ago."""
+        if self.stack.finished or time.monotonic() - self.saved < self.part[0][0].checkpoint_seconds:
+            return
+        self.stack.scatter()
+        for job, trainer in self.part:
+            save_checkpoint(job.work, trainer.state_dict())
+        self.saved = time.monotonic()
 
 
 def _groups(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -21,8 +22,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from aae_utils.metrics.inputs import NotFinite
 from aae_utils.training import (
     AVERAGING_INTERVAL,
+    WILD,
     Batch,
     Monitor,
     Phase,
@@ -62,21 +65,19 @@ class Stack:
     """Trainers of one recipe, equal but for their seeds, that go from epoch to epoch together.
 
     `advance` queues a few steps and does not wait for them. After `epoch` has grown, and at the end, the
-    trainers hold weights, optimizers and history as if each had trained alone. ValueError where the trainers
-    do not fit together.
+    trainers hold weights and history as if each had trained alone, and after `scatter` their optimizers, too.
+    `keep`, if there is one, is called after each epoch that was judged. ValueError where the trainers do not
+    fit together.
     """
 
     def __init__(self, trainers: Sequence[Trainer], monitors: Sequence[Monitor], every: int = 1) -> None:
         first = trainers[0]
-        if any(
-            other.settings != first.settings
-            or other.epoch != first.epoch
-            or other.data.x is not first.data.x
-            or other.film is not None
-            for other in trainers
-        ):
-            raise ValueError("A stack needs trainers of one recipe without a film, on the same images.")
+        if any(_kind(other) != _kind(first) or other.film is not None for other in trainers):
+            raise ValueError(
+                "A stack needs trainers of one recipe without a film, on the same images, at the same epoch."
+            )
         self.trainers, self.monitors, self.every = list(trainers), list(monitors), every
+        self.keep: Callable[[], object] | None = None
         self.settings, self.device = first.settings, first.device
         self.cuda = self.device.type == "cuda"
         self.stream = torch.cuda.Stream(self.device) if self.cuda else None
@@ -310,16 +311,24 @@ class Stack:
                     trainer.require_finite({name: row[name] for name in means})
                     row |= monitor(trainer.result.eval())
                 trainer.history.append(row)
-                for schedule in trainer.schedules:
-                    schedule.step()
+                with warnings.catch_warnings():
+                    # torch looks for a step of the optimizer, but the stack's own has made it
+                    warnings.simplefilter("ignore", UserWarning)
+                    for schedule in trainer.schedules:
+                        schedule.step()
         except TrainingDiverged as error:
             self.failure = str(error)
+            return
+        except NotFinite:
+            self.failure = WILD
             return
         for mine, theirs in zip(self.optimizers, first.optimizers, strict=True):
             mine.param_groups[0]["lr"].fill_(theirs.param_groups[0]["lr"])
         if judged:
             for trainer in self.trainers:
                 trainer.history[:] = [_on_host(row) for row in trainer.history]
+            if self.keep is not None:
+                self.keep()
 
     def _images_per_second(self, seconds: float) -> float:
         return self.trainers[0].steps_per_epoch * self.settings.batch_size / seconds
@@ -343,6 +352,13 @@ class Stack:
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self.stream) if self.cuda else nullcontext()
+
+
+def _kind(trainer: Trainer) -> tuple[Any, ...]:
+    """What the trainers of a stack have in common."""
+    shapes = [(name, value.shape) for name, value in trainer.model.state_dict().items()]
+    recipe = trainer.notes.get("recipe")
+    return (type(trainer.model), shapes, recipe, trainer.settings, trainer.epoch, id(trainer.data.x))
 
 
 def trainer_steps(stack: Stack) -> int:
@@ -375,7 +391,10 @@ def train_together(stacks: Iterable[Stack | None], at_once: int = AT_ONCE) -> It
                 yield stack
             elif stack.ready:
                 moved = True
-                stack.advance()
+                try:
+                    stack.advance()
+                except torch.OutOfMemoryError:
+                    stack.failure = "There is not enough memory on the device: train fewer seeds at once."
         if not moved:
             time.sleep(0.0005)
 
@@ -410,7 +429,8 @@ def _joined(values: Sequence[Any], weight: Tensor) -> Any:
 def _part(value: Any, place: int) -> Any:
     if not isinstance(value, Tensor):
         return value
-    return value.clone() if value.dim() == 0 else value[place].clone()
+    # in memory row by row, as the trainer's own weights are
+    return value.clone() if value.dim() == 0 else value[place].clone(memory_format=torch.contiguous_format)
 
 
 def _give(model: nn.Module, stacked: dict[str, Tensor], place: int) -> None:

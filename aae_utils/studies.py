@@ -26,7 +26,7 @@ from aae_utils.data import ImageData, LearningSplits, Splits, load_learning_spli
 from aae_utils.descriptions import DescriptionError, difference_of, from_plain, to_plain
 from aae_utils.equilibrium import PREPARED_EPOCHS, require_label_code, start_right
 from aae_utils.metrics.table import VALIDATION, metric_of
-from aae_utils.recipes import DIGITS, Recipe, shrink
+from aae_utils.recipes import DIGITS, Recipe, Start, shrink
 from aae_utils.reproduction import (
     best_device,
     ended_by_divergence,
@@ -114,6 +114,8 @@ class Study:
         if variation.start != "recipe":
             recipe = replace(recipe, start=None)
         recipe = with_changes(with_changes(recipe, self.base), variation.changes)
+        if recipe.start is not None:
+            require_known("recipe", recipe.start.recipe, recipe_names())
         if variation.start == "right":
             require_label_code(recipe)
         return recipe
@@ -158,6 +160,8 @@ def _merged(plain: dict[str, Any], changes: Mapping[str, Any], where: str) -> di
     for name, value in changes.items():
         require_known(f"field of {where}", name, plain)
         inner = plain[name]
+        if name == "start" and inner is None:
+            inner = to_plain(Start(recipe=""))
         both = isinstance(inner, dict) and isinstance(value, dict)
         merged[name] = _merged(inner, value, f"{where}.{name}") if both else value
     return merged
@@ -333,6 +337,11 @@ class Trial(Job):
         trainer.notes["beginning"] = self.variation.start
         resume(trainer, self.work)
         return trainer
+
+    def fail(self, trainer: Trainer, why: str) -> None:
+        """Record a training that did not reach its last epoch."""
+        save_record(self.place, _record(self, trainer, why))
+        super().fail(trainer, why)
 
     def make(self, wait: bool = False) -> tuple[float, dict[str, float]]:
         """Train it to its record, or find that; its seconds, and its numbers on validation images.

@@ -35,6 +35,9 @@ Monitor = Callable[[nn.Module], dict[str, float]]
 Shared = TypeVar("Shared")
 
 
+WILD = "What the model makes of images is no longer finite: lower the learning rates."
+
+
 class TrainingDiverged(RuntimeError):
     """A loss is no longer finite."""
 

@@ -79,7 +79,7 @@ def _table_3(
 
 RECIPES = (
     _table_3(
-        16, "Table 3, 16 clusters and Figure 9", late_drop(10), Start("clustering-30", ("encoder", "decoder"))
+        16, "Table 3, 16 clusters and Figure 9", late_drop(4), Start("clustering-30", ("encoder", "decoder"))
     ),
     _table_3(30, "Table 3, 30 clusters", late_drop(100)),
 )
