@@ -98,8 +98,8 @@ class Evaluate:
     """A run's folder, its name as in `clustering-16/laptop-seed0`, or the name of a recipe."""
     setting: Setting = "laptop"
     """Which setting, where RUN is the name of a recipe."""
-    seed: int = 0
-    """Which seed, where RUN is the name of a recipe."""
+    seed: int | None = None
+    """Which seed, where RUN is the name of a recipe (default: the one whose weights are shipped)."""
     root: Path | None = None
     """Folder of the runs (default: `runs`)."""
     device: str | None = None
@@ -127,6 +127,8 @@ class Evaluate:
 @dataclass(frozen=True)
 class Reproduce:
     """Make the runs of many recipes, several at once, each in a process with one thread.
+
+    On a GPU of CUDA the seeds of a recipe are trained as one stack, and several recipes side by side.
 
     Finished runs are skipped and interrupted ones continued, so the command can be given again at any time.
     A recipe that starts from the weights of another brings the runs of that one with it.
@@ -163,7 +165,8 @@ class Reproduce:
         for job in jobs:
             if job.place.exists():
                 progress.add(scheduling.run_job(job))
-        for stage in scheduling.stages(waiting):
+        stacked = _stacked(waiting, self.scheduler)  # these wait for each other
+        for stage in [waiting] if stacked else scheduling.stages(waiting):
             _make_all(stage, self.jobs, self.scheduler, progress)
         return progress.end()
 
@@ -292,13 +295,25 @@ class _Progress:
         return FAILED if failed else 0
 
 
+def _stacked(jobs: Sequence[Job], scheduler: str | None) -> bool:
+    """Whether the jobs are trained as stacks: on this machine's GPU."""
+    import torch
+
+    from aae_utils.reproduction import best_device
+
+    return bool(jobs) and not scheduler and torch.device(jobs[0].device or best_device()).type == "cuda"
+
+
 def _make_all(jobs: Sequence[Job], processes: int, scheduler: str | None, progress: _Progress) -> None:
     """Run jobs on this machine or on a cluster, and print each as it ends."""
     from aae_utils import scheduling
 
-    outcomes = (
-        scheduling.run_on_cluster(jobs, scheduler) if scheduler else scheduling.run_here(jobs, processes)
-    )
+    if scheduler:
+        outcomes = scheduling.run_on_cluster(jobs, scheduler)
+    elif _stacked(jobs, scheduler):
+        outcomes = scheduling.run_stacked(jobs, processes)
+    else:
+        outcomes = scheduling.run_here(jobs, processes)
     with _termination_as_interrupt(), contextlib.closing(outcomes):
         for outcome in outcomes:
             progress.add(outcome)
@@ -351,7 +366,7 @@ def _changed(recipe: Recipe, arguments: list[str]) -> Recipe:
     return changed
 
 
-def _find_run(name: str, setting: Setting, seed: int, root: Path | None) -> Run:
+def _find_run(name: str, setting: Setting, seed: int | None, root: Path | None) -> Run:
     """The run that a folder, a run's name or a recipe's name stands for."""
     from aae_utils import runs
 

@@ -19,6 +19,7 @@ from aae_utils.paper import AAE, PAPER, PaperNumber, paper_numbers
 from aae_utils.recipes import SETTINGS, Recipe, Setting, Start
 from aae_utils.runs import Run, deviation, existing_root, list_runs
 from aae_utils.variants import get_recipe, recipe_names
+from aae_utils.variants.clustering import ClusteringSettings
 
 NO_NUMBER = "-"
 """In a table: the paper gives no number, or no run has measured one."""
@@ -168,6 +169,10 @@ _WORDS = {
     "model.corruption.dropout": "dropout on the input",
     "model.label_scale": "height of the one-hot labels",
     "model.code_noise": "noise on the decoder's code",
+    "model.last_code_noise": "noise on the decoder's code at the end",
+    "model.label_softness": "share that one-hot samples give away at first",
+    "model.match_label": "y matched to its prior",
+    "model.match_style": "z matched to its prior",
     "model.supervised": "classification phase",
     "model.prior.std": "standard deviation of the prior",
     "model.style_prior.dim": "dimensions of the style",
@@ -202,8 +207,15 @@ def deviations(recipe: Recipe) -> list[str]:
 
 def _first_stage(start: Start, recipe: Recipe) -> str:
     networks = " and ".join(dict.fromkeys(part.partition(".")[0].replace("_", " ") for part in start.parts))
-    same = get_recipe(start.recipe, recipe.setting).data.labels == recipe.data.labels
-    return f"first stage: {networks} from {start.recipe}" + (", same labels" if same else "")
+    first = get_recipe(start.recipe, recipe.setting)
+    words = [f"first stage: {networks} from {start.recipe}"]
+    if start.starts > 1:
+        words.append(f"the best of {start.starts} by its reconstruction")
+    if isinstance(first.model, ClusteringSettings):
+        words.append("with the clusters that last")
+    elif first.data.labels == recipe.data.labels:
+        words.append("same labels")
+    return ", ".join(words)
 
 
 def _differences(ours: Any, paper: Any, path: str) -> Iterator[str]:

@@ -453,15 +453,17 @@ def add_likelihood(run: Run, samples: int, device: torch.device | str | None = N
 # For notebooks
 
 
-def train_or_load(name: str, setting: Setting = "laptop", seed: int = 0) -> Run:
+def train_or_load(name: str, setting: Setting = "laptop", seed: int | None = None) -> Run:
     """Load the shipped run of a recipe; with AAE_RETRAIN=1 train it in full instead (into `runs-retrained/`).
+
+    Without a seed it is the one whose weights are shipped, and 0 for a training.
 
     Prints which of the two happened, and how long the training took on which device. RunError for a run that
     is not of the recipe as it is now.
     """
     if _retrain():
         root = runs_root().with_name(runs_root().name + "-retrained")
-        run, verb = train_recipe(get_recipe(name, setting), seed, root), "Trained"
+        run, verb = train_recipe(get_recipe(name, setting), seed or 0, root), "Trained"
     else:
         get_recipe(name, setting)  # a name that nobody knows is the mistake to speak of
         run, verb = find_run(name, setting, seed), "Loaded"

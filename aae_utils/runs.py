@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import stat
@@ -253,9 +254,17 @@ def training_command(name: str, setting: Setting, seed: int, root: Path | str | 
     return f"aae train {name} --setting {setting} --seed {seed}{place}"
 
 
-def find_run(name: str, setting: Setting = "laptop", seed: int = 0, root: Path | str | None = None) -> Run:
-    """The run of a recipe by name; RunError says how to make it where there is none."""
-    folder = as_root(root) / name / f"{setting}-seed{seed}"
+def find_run(
+    name: str, setting: Setting = "laptop", seed: int | None = None, root: Path | str | None = None
+) -> Run:
+    """The run of a recipe by name; RunError says how to make it where there is none.
+
+    Without a seed, the first one whose weights were kept.
+    """
+    place = as_root(root) / name
+    if seed is None:
+        seed = _shipped_seed(place, setting)
+    folder = place / f"{setting}-seed{seed}"
     if not folder.exists():
         command = f"make it with `{training_command(name, setting, seed, root)}`"
         if name not in recipe_names():
@@ -265,6 +274,12 @@ def find_run(name: str, setting: Setting = "laptop", seed: int = 0, root: Path |
     if run.name != f"{name}/{setting}-seed{seed}":
         raise RunError(f"{folder} holds the run {run.name}: move it to its own place.")
     return run
+
+
+def _shipped_seed(place: Path, setting: Setting) -> int:
+    """The lowest seed with weights, else 0."""
+    found = [re.fullmatch(rf"{setting}-seed(\d+)", path.parent.name) for path in place.glob(f"*/{WEIGHTS}")]
+    return min((int(match[1]) for match in found if match), default=0)
 
 
 def list_runs(root: Path | str | None = None) -> tuple[list[Run], list[str]]:

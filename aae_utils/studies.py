@@ -427,7 +427,7 @@ class State:
         return [(trial, record) for trial, record in self.records if record.failure]
 
     def curves(self, recipe: str) -> pd.DataFrame:
-        """The measure over the epochs: columns variation, seed, epoch and the measure's name.
+        """The measure over the epochs that have it: columns variation, seed, epoch and the measure's name.
 
         What a training did before it failed is a variation of its own, marked as failed.
         """
@@ -441,7 +441,11 @@ class State:
         ]
         names = [variation.name for variation in self.study.variations]
         order = [*names, *(f"{name} ({FAILED})" for name in names)]
-        table = pd.concat(tables) if tables else pd.DataFrame(columns=["epoch", measure, "variation", "seed"])
+        table = (
+            pd.concat(tables, ignore_index=True).dropna(subset=[measure])
+            if tables
+            else pd.DataFrame(columns=["epoch", measure, "variation", "seed"])
+        )
         kinds = pd.Categorical(table["variation"], order, ordered=True)
         return table.assign(variation=kinds.remove_unused_categories())
 

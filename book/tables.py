@@ -542,7 +542,7 @@ def _draw_variations(states: Sequence[State], folder: Path) -> Pictures:
     for state in states:
         for recipe in state.study.recipes:
             curves, measure = state.curves(recipe), state.study.measure
-            if not curves.empty:
+            if curves["epoch"].nunique() > 1:
                 name = f"study-{state.study.name}-{recipe}-{_digest([curves.to_csv(), measure])}"
                 path = pictures[state.study.name, recipe] = folder / f"{name}.svg"
                 _draw(path, lambda figures, table=curves, measure=measure: figures.variations(table, measure))
