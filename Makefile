@@ -38,15 +38,15 @@ remove-venv:
 	rm -rf .venv
 
 # A notebook is executed again when its code changes, and Jupyter's cache sees to that. It does not
-# see what the code calls and reads, so we empty it when the package, the lock or a run changes. No
-# notebook reads a study: a new record or verdict only changes the tables. A folder named by a variable
-# may begin with ~, which only the package and not the shell expands in it.
+# see what the code calls and reads, so we empty it when the package, the lock, a run or a record of a
+# study changes. A new verdict only changes the tables. A folder named by a variable may begin with ~,
+# which only the package and not the shell expands in it.
 folder = $$($(BIN)/python -c 'import os; print(os.path.expanduser(os.environ.get("$(1)") or "$(2)"))')
 
 book: $(STAMP) ## execute what has changed and build the book: _build/html/index.html
 	@runs="$(call folder,AAE_RUNS,runs)"; studies="$(call folder,AAE_STUDIES,studies)"; \
-	key=$$({ find aae_utils book/tables.py "$$runs" requirements.lock -type f \
-	              \( -name '*.py' -o -name run.json -o -name requirements.lock \) -exec cksum {} + | LC_ALL=C sort; \
+	key=$$({ find aae_utils book/tables.py "$$runs" "$$studies" requirements.lock -type f \
+	              \( -name '*.py' -o -name '*.json' -o -name requirements.lock \) -exec cksum {} + | LC_ALL=C sort; \
 	          env | grep '^AAE_' | LC_ALL=C sort; } 2> /dev/null || true); \
 	if [ "$$(cat $(CACHE)/key 2> /dev/null)" != "$$key" ] || [ ! -d book/_tables ]; then \
 	    $(BIN)/aae report && rm -rf $(CACHE) && mkdir -p $(CACHE) && printf '%s\n' "$$key" > $(CACHE)/key; \

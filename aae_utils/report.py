@@ -192,7 +192,11 @@ _WORDS = {
     "data.held_out": "number of validation and of test images",
 }
 _RATE_WORDS = {"learning_rate": "rate", "constant": "rate kept at the drops"}
-_VALUES = {"sgd": "SGD", "adam": "Adam", "auto": "bfloat16 or TensorFloat32 where the machine is faster at it"}
+_VALUES = {
+    "sgd": "SGD",
+    "adam": "Adam",
+    "auto": "bfloat16 or TensorFloat32 where the machine is faster at it",
+}
 _NOTHING_MEANS = {"training.drops": "never", "data.images": "all", "data.held_out": "all"}
 
 

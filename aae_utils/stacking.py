@@ -38,7 +38,7 @@ from aae_utils.training import (
 )
 
 WARM_UP = 2
-"""Steps before a graph is captured: the optimizers make their memory in the first one."""
+"""Steps before a graph is captured: optimizers and totals get their memory in the first one."""
 CHUNK = 100
 """Steps that are launched at once."""
 AT_ONCE = 8
@@ -85,6 +85,7 @@ class Stack:
         self._started = time.perf_counter()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._events: list[torch.cuda.Event] = []
+        self._warm = 0
         self._done = 0  # steps of this epoch that are queued or finished
         with self._on_stream():
             self._gather()
@@ -194,7 +195,7 @@ class Stack:
             images: dict[str, Tensor],
             shared: dict[str, Any],
         ) -> tuple[Terms, dict[str, Any]]:
-            batch = Batch(**images, generator=noise, progress=progress)  # type: ignore[arg-type]
+            batch = Batch(**images, generator=noise, progress=progress)
             batch.shared.update(shared)
             lent = {f"model.{name}": value for name, value in (weights | buffers).items()}
             half = self.trainers[0].precision == "bfloat16"
@@ -225,8 +226,9 @@ class Stack:
                 self._end_epoch()
 
     def _next_step(self) -> None:
-        if not self.cuda or trainer_steps(self) < WARM_UP:
+        if not self.cuda or self._warm < WARM_UP:
             self.step()
+            self._warm += 1
         else:
             if self._graph is None:
                 self._capture()
@@ -234,7 +236,7 @@ class Stack:
             self._graph.replay()
         for trainer in self.trainers:
             trainer.steps += 1
-        if self.settings.averaging and trainer_steps(self) % AVERAGING_INTERVAL == 0:
+        if self.settings.averaging and self.steps % AVERAGING_INTERVAL == 0:
             self._average()
 
     def _capture(self) -> None:
@@ -260,6 +262,11 @@ class Stack:
         move(list(self.averaged.values()), list(self.weights.values()), 0)
 
     # Epochs
+
+    @property
+    def steps(self) -> int:
+        """Steps that the trainers have behind them."""
+        return self.trainers[0].steps
 
     @property
     def finished(self) -> bool:
@@ -359,11 +366,6 @@ def _kind(trainer: Trainer) -> tuple[Any, ...]:
     shapes = [(name, value.shape) for name, value in trainer.model.state_dict().items()]
     recipe = trainer.notes.get("recipe")
     return (type(trainer.model), shapes, recipe, trainer.settings, trainer.epoch, id(trainer.data.x))
-
-
-def trainer_steps(stack: Stack) -> int:
-    """Steps that the trainers of a stack have behind them."""
-    return stack.trainers[0].steps
 
 
 def train_together(stacks: Iterable[Stack | None], at_once: int = AT_ONCE) -> Iterator[Stack]:

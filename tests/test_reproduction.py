@@ -462,6 +462,15 @@ def test_each_of_several_starts_has_to_be_there(mnist_files, tmp_path, monkeypat
     assert f"`aae train semi-supervised-100 --setting laptop --seed 201 --root {tmp_path}`" in message
 
 
+def test_a_choice_among_several_starts_needs_their_reconstructions(mnist_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduction, "deviation", lambda run: "")
+    for seed in (0, 100):
+        train(small("baseline-100"), tmp_path, seed)
+    recipe = replace(small("semi-supervised-100"), start=Start("baseline-100", ("encoder",), starts=2))
+    message = sentence(lambda: make_trainer(recipe, load_splits(recipe.data), 0, root=tmp_path))
+    assert message.startswith("baseline-100/laptop-seed0 reconstructs nothing: ")
+
+
 def test_no_training_starts_from_weights_that_were_not_kept(mnist_files, tmp_path, monkeypatch):
     first, second = two_stages()
     monkeypatch.setattr(reproduction, "deviation", lambda run: "")
@@ -471,7 +480,8 @@ def test_no_training_starts_from_weights_that_were_not_kept(mnist_files, tmp_pat
     message = sentence(lambda: train(second, own))
     assert message == (
         "The training starts from the weights of the run semi-supervised-100/laptop-seed0, which are not in"
-        f" {own}: train it first with `aae train semi-supervised-100 --setting laptop --seed 0 --root {own}`."
+        f" {own}: train it first with `aae train semi-supervised-100 --setting laptop --seed 0"
+        " --root runs-own`, and give --root runs-own here, too."
     )
     # the shipped run has them, and its record elsewhere does not hide it
     train(first, shipped)

@@ -272,18 +272,18 @@ def test_a_record_counts_as_a_whole_run(tmp_path):
     assert keep_record(record) == record
 
 
-@pytest.mark.parametrize("ask", [Run.weights, Run.model])
-def test_weights_that_were_not_kept_are_one_sentence(ask, tmp_path):
-    _, record = record_of(tmp_path, "vae-mixture")
+@pytest.mark.parametrize("ask", [Run.weights, Run.model, Run.film])
+def test_what_was_not_kept_is_one_sentence(ask, tmp_path):
+    _, record = record_of(tmp_path)
     assert sentence(lambda: ask(record)) == (
-        "Of vae-mixture/laptop-seed0 only the record was kept, not the weights: train it again with"
-        " `aae train vae-mixture --setting laptop --seed 0 --root runs-own`."
+        "Of vae-gaussian/laptop-seed0 only the record was kept, not the weights: train it again with"
+        " `aae train vae-gaussian --setting laptop --seed 0 --root runs-own`."
     )
 
 
-def test_a_film_that_was_not_kept_is_one_sentence(tmp_path):
-    _, record = record_of(tmp_path)
-    assert "vae-gaussian/laptop-seed0" in sentence(record.film)
+def test_a_record_without_a_film_speaks_of_its_recipe(tmp_path):
+    _, record = record_of(tmp_path, "vae-mixture")
+    assert sentence(record.film).startswith("vae-mixture/laptop-seed0 recorded no film: ")
 
 
 def test_the_table_of_a_record_is_still_checked(tmp_path):
@@ -331,6 +331,22 @@ def test_runs_are_found_by_name(tmp_path):
     command = f"aae train aae-mixture --setting paper --seed 2 --root {tmp_path}"
     assert message.endswith(f"make it with `{command}`.")
     assert sentence(lambda: find_run("aae-mix", root=tmp_path)).endswith("`aae list` names the recipes.")
+
+
+def test_without_a_seed_the_first_run_with_weights_is_found(tmp_path):
+    assert "vae-mixture/laptop-seed0" in sentence(lambda: find_run("vae-mixture", root=tmp_path))
+    for seed in (1, 2, 10):
+        write_run(tmp_path, seed=seed)
+    write_run(tmp_path, replace(small_recipe(), setting="paper"), seed=0)
+    assert find_run("vae-mixture", root=tmp_path).seed == 1
+    for seed in (1, 2):
+        keep_record(find_run("vae-mixture", seed=seed, root=tmp_path))
+    found = find_run("vae-mixture", root=tmp_path)
+    assert (found.seed, found.recipe.setting) == (10, "laptop")
+    # where none has weights, the record of seed 0
+    keep_record(found)
+    keep_record(write_run(tmp_path, seed=0))
+    assert find_run("vae-mixture", root=tmp_path).seed == 0
 
 
 def test_listing_finds_runs_and_names_what_is_none(tmp_path):

@@ -19,9 +19,9 @@ import pandas as pd
 import pytest
 import torch
 
-from aae_utils import reproduction, scheduling, stacking
+from aae_utils import reproduction, scheduling, stacking, variants
 from aae_utils.checkpoints import CHECKPOINT
-from aae_utils.recipes import Recipe, Start, shrink
+from aae_utils.recipes import SETTINGS, Recipe, Start, shrink
 from aae_utils.runs import WEIGHTS, RunError, load_run
 from aae_utils.scheduling import (
     Job,
@@ -33,7 +33,8 @@ from aae_utils.scheduling import (
     run_stacked,
     stages,
 )
-from aae_utils.training import Rates
+from aae_utils.stacking import Stack
+from aae_utils.training import Rates, Trainer, TrainingDiverged
 from aae_utils.variants import get_recipe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -126,32 +127,43 @@ def test_a_run_that_starts_from_another_comes_after_it(tmp_path):
     assert stages([]) == []
 
 
-CHAIN = ["clustering-60", "clustering-30", "clustering-16", "reduction-unsupervised"]
+@pytest.fixture
+def chain(monkeypatch) -> list[str]:
+    """Made-up recipes: wide, middle from the best of three wide ones, narrow and a map from a middle one."""
+    networks, layers = ("encoder", "decoder"), ("encoder.hidden", "encoder.label")
+    made = {
+        "wide": ("clustering-30", None),
+        "middle": ("clustering-30", Start("wide", networks, starts=3)),
+        "narrow": ("clustering-16", Start("middle", networks)),
+        "map": ("reduction-unsupervised", Start("middle", layers)),
+    }
+    for name, (like, start) in made.items():
+        pair = tuple(replace(get_recipe(like, setting), name=name, start=start) for setting in SETTINGS)
+        monkeypatch.setitem(variants._RECIPES, name, pair)
+    return list(made)
 
 
-def test_runs_are_staged_by_how_many_must_come_before(tmp_path):
-    one, two, three, four = (Job(get_recipe(name), 0, tmp_path) for name in CHAIN)
+def test_runs_are_staged_by_how_many_must_come_before(chain, tmp_path):
+    one, two, three, four = (Job(get_recipe(name), 0, tmp_path) for name in chain)
     assert stages([four, three, two, one]) == [[one], [two], [four, three]]
     assert stages([two, four]) == [[two], [four]]
 
 
-def test_first_stages_are_all_runs_that_a_run_stands_on_the_earliest_first():
-    wide, middle = get_recipe("clustering-60"), get_recipe("clustering-30")
+def test_first_stages_are_all_runs_that_a_run_stands_on_the_earliest_first(chain):
+    wide, middle = get_recipe("wide"), get_recipe("middle")
     assert first_stages(wide, 2) == []
     assert first_stages(middle, 2) == [(wide, 2), (wide, 102), (wide, 202)]
-    assert first_stages(get_recipe("clustering-16"), 2) == [(wide, 2), (wide, 102), (wide, 202), (middle, 2)]
-    paper = first_stages(get_recipe("reduction-100", "paper"), 1)
-    assert [(recipe.name, recipe.setting, seed) for recipe, seed in paper] in (
-        [],
-        [("semi-supervised-100", "paper", 1)],
-    )
+    assert first_stages(get_recipe("narrow"), 2) == [(wide, 2), (wide, 102), (wide, 202), (middle, 2)]
+    paper = first_stages(get_recipe("map", "paper"), 1)
+    assert {recipe.setting for recipe, _ in paper} == {"paper"} and len(paper) == 4
+    assert first_stages(get_recipe("reduction-1000"), 3) == [(get_recipe("semi-supervised-1000"), 3)]
 
 
-def test_several_starts_that_stand_on_the_same_runs_name_them_once():
-    recipe = replace(get_recipe("clustering-16"), start=Start("clustering-30", starts=2))
+def test_several_starts_that_stand_on_the_same_runs_name_them_once(chain):
+    recipe = replace(get_recipe("narrow"), start=Start("middle", starts=2))
     found = [(recipe.name, seed) for recipe, seed in first_stages(recipe, 0)]
-    wide = [("clustering-60", seed) for seed in (0, 100, 200, 300)]
-    assert found == [*wide, ("clustering-30", 0), ("clustering-30", 100)]
+    wide = [("wide", seed) for seed in (0, 100, 200, 300)]
+    assert found == [*wide, ("middle", 0), ("middle", 100)]
 
 
 def test_a_run_that_another_process_trains_is_refused_or_waited_for(mnist_files, tmp_path, monkeypatch):
@@ -273,14 +285,14 @@ def test_processes_are_started_where_interrupts_are_blocked(monkeypatch, tmp_pat
 
 
 @pytest.fixture
-def in_this_process(monkeypatch, mnist_files) -> None:
+def in_this_process(monkeypatch, mnist_files, one_thread) -> None:
     """What is stored after a stack is stored here; what starts may be shrunk."""
     monkeypatch.setattr(scheduling, "ProcessPoolExecutor", Process)
     monkeypatch.setattr(reproduction, "deviation", lambda run: "")
     monkeypatch.setattr(stacking, "PAUSE", 0.0)
 
 
-def stackable(root: Path, seed: int = 0, name: str = "clustering-60", **training: object) -> Job:
+def stackable(root: Path, seed: int = 0, name: str = "clustering-30", **training: object) -> Job:
     recipe = shrink(get_recipe(name), epochs=2)
     changed = {"precision": "float32", "drops": ()} | training
     recipe = replace(recipe, training=replace(recipe.training, **changed))
@@ -340,13 +352,10 @@ def with_start(one: Job, **changes: object) -> Job:
     return replace(one, recipe=replace(one.recipe, start=replace(start, **changes)))
 
 
-def test_a_stack_waits_for_the_runs_that_it_starts_from(in_this_process, tmp_path):
-    wide = [stackable(tmp_path, seed) for seed in (0, 100)]
-    middle = with_start(stackable(tmp_path, 0, "clustering-30"), starts=2)
-    last = [
-        with_start(stackable(tmp_path, 0, "clustering-16")),
-        with_start(stackable(tmp_path, 0, "reduction-unsupervised")),
-    ]
+def test_a_stack_waits_for_the_runs_that_it_starts_from(in_this_process, chain, tmp_path):
+    wide = [stackable(tmp_path, seed, "wide") for seed in (0, 100)]
+    middle = with_start(stackable(tmp_path, 0, "middle"), starts=2)
+    last = [with_start(stackable(tmp_path, 0, "narrow")), with_start(stackable(tmp_path, 0, "map"))]
     jobs = [*last, middle, *wide]
     assert statuses(run_stacked(jobs, 2)) == {one.name: "trained" for one in jobs}
     started = {one.name: load_run(one.place).description.start for one in jobs}
@@ -358,11 +367,11 @@ def test_a_stack_waits_for_the_runs_that_it_starts_from(in_this_process, tmp_pat
 def test_what_waits_for_a_run_that_fails_fails_in_one_sentence(in_this_process, tmp_path, monkeypatch):
     monkeypatch.setenv("AAE_RUNS", str(tmp_path / "none"))
     broken, sound = stackable(tmp_path, batch_size=1000), stackable(tmp_path, 0, "semi-supervised-100")
-    middle = with_start(stackable(tmp_path, 0, "clustering-30"), starts=1)
-    outcomes = {outcome.job: outcome for outcome in run_stacked([middle, broken, sound], 1)}
-    assert [outcomes[one].status for one in (middle, broken, sound)] == ["failed", "failed", "trained"]
-    assert "train it first with `aae train clustering-60 " in outcomes[middle].message
-    assert "\n" not in outcomes[middle].message
+    later = with_start(stackable(tmp_path, 0, "clustering-16"))
+    outcomes = {outcome.job: outcome for outcome in run_stacked([later, broken, sound], 1)}
+    assert [outcomes[one].status for one in (later, broken, sound)] == ["failed", "failed", "trained"]
+    assert "train it first with `aae train clustering-30 " in outcomes[later].message
+    assert "\n" not in outcomes[later].message
 
 
 def test_a_diverging_stack_fails_and_stops_no_other(in_this_process, tmp_path):
@@ -372,6 +381,119 @@ def test_a_diverging_stack_fails_and_stops_no_other(in_this_process, tmp_path):
     assert [outcomes[one].status for one in (*broken, sound)] == ["failed", "failed", "trained"]
     assert "is no longer finite" in outcomes[broken[1]].message
     assert not broken[0].place.exists()
+
+
+def test_a_stack_that_fails_late_leaves_no_checkpoints(in_this_process, tmp_path, monkeypatch):
+    """Continued from them, it would fail again."""
+    jobs, there = [stackable(tmp_path, seed, epochs=3) for seed in range(2)], []
+    require_finite = Trainer.require_finite
+
+    def diverge(self: Trainer, losses: dict[str, float]) -> None:
+        if self.epoch == 2:
+            there.extend(one for one in jobs if checkpoint(one).exists())
+            raise TrainingDiverged("It broke.")
+        require_finite(self, losses)
+
+    monkeypatch.setattr(Trainer, "require_finite", diverge)
+    outcomes = list(run_stacked(jobs, 1, every=1))
+    assert [(outcome.status, outcome.message) for outcome in outcomes] == [("failed", "It broke.")] * 2
+    assert there == jobs
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def results_of(jobs: list[Job]) -> list[tuple]:
+    """Weights, numbers and history of finished runs, without the times."""
+    found = []
+    for one in jobs:
+        run = load_run(one.place)
+        rows = (
+            run.history().drop(columns=["seconds", "images_per_second"]).fillna(-1.0)
+        )  # no NaN equals another
+        found.append(((run.folder / WEIGHTS).read_bytes(), run.results, rows.to_dict("list")))
+    return found
+
+
+def interrupt_stacks(epoch: int, monkeypatch) -> None:
+    """Ctrl-C when a stack has that many epochs behind it."""
+    advance = Stack.advance
+
+    def interrupted(self: Stack) -> None:
+        if self.trainers[0].epoch == epoch:
+            raise KeyboardInterrupt
+        advance(self)
+
+    monkeypatch.setattr(Stack, "advance", interrupted)
+
+
+def epochs_of_stacks(monkeypatch) -> list[tuple[list[int], int]]:
+    """Where the stacks that are made from here on begin: their seeds, and the epochs behind them."""
+    begun: list[tuple[list[int], int]] = []
+
+    class Noted(Stack):
+        def __init__(self, trainers: list[Trainer], *rest: object) -> None:
+            begun.append(([trainer.notes["seed"] for trainer in trainers], trainers[0].epoch))
+            super().__init__(trainers, *rest)
+
+    monkeypatch.setattr(scheduling, "Stack", Noted)
+    return begun
+
+
+def test_an_interrupted_stack_goes_on_to_the_same_result(in_this_process, tmp_path, monkeypatch):
+    """Its judged epochs leave checkpoints: it is stopped after the fifth, and goes on from the fourth."""
+    adam = {"epochs": 6, "reconstruction": Rates(1e-3, 0.9, "adam"), "drops": (3, 5)}
+
+    def jobs(root: Path) -> list[Job]:
+        return [stackable(root, seed, **adam) for seed in range(2)]
+
+    whole, cut = jobs(tmp_path / "whole"), jobs(tmp_path / "cut")
+    list(run_stacked(whole, 1, every=2))
+    with monkeypatch.context() as patch:
+        interrupt_stacks(5, patch)
+        with pytest.raises(KeyboardInterrupt):
+            list(run_stacked(cut, 1, every=2))
+    assert [rows_so_far(one)["epoch"].to_list() for one in cut] == [[1, 2, 3, 4]] * 2
+    begun = epochs_of_stacks(monkeypatch)
+    assert set(statuses(run_stacked(cut, 1, every=2)).values()) == {"trained"}
+    assert begun == [([0, 1], 4)]
+    found = results_of(cut)
+    assert found == results_of(whole)
+    assert found[0][0] != found[1][0]
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, [1, 2, 3]), (60.0, [3])])
+def test_checkpoints_of_a_stack_are_as_rare_as_asked_for(
+    seconds, expected, in_this_process, tmp_path, monkeypatch
+):
+    saved, save = [], scheduling.save_checkpoint
+
+    def noted(work: Path, state: dict) -> bool:
+        saved.append(len(state["history"]))
+        return save(work, state)
+
+    monkeypatch.setattr(scheduling, "save_checkpoint", noted)
+    one = replace(stackable(tmp_path, epochs=3), checkpoint_seconds=seconds)
+    assert statuses(run_stacked([one], 1, every=1)) == {one.name: "trained"}
+    assert saved == expected
+
+
+def test_seeds_that_a_stop_left_at_different_epochs_are_trained_apart(in_this_process, tmp_path, monkeypatch):
+    jobs = [stackable(tmp_path, seed) for seed in range(3)]
+    run_epoch = Trainer.run_epoch
+
+    def interrupted(self: Trainer, *arguments: object) -> dict[str, float]:
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return run_epoch(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_job(jobs[1])
+    begun = epochs_of_stacks(monkeypatch)
+    assert set(statuses(run_stacked(jobs, 1)).values()) == {"trained"}
+    assert sorted(begun) == [([0, 2], 0), ([1], 1)]
+    assert [history(one)["epoch"].to_list() for one in jobs] == [[1, 2]] * 3
 
 
 def test_finished_runs_are_found_by_a_stack_and_not_trained_again(in_this_process, tmp_path, monkeypatch):

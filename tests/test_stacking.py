@@ -19,7 +19,15 @@ from aae_utils.networks import Corruption
 from aae_utils.recipes import ModelSettings, Recipe, shrink
 from aae_utils.reproduction import make_monitor, make_trainer
 from aae_utils.stacking import Stack, train_together
-from aae_utils.training import Phase, Rates, Trainer, TrainingDiverged, TrainingSet, TrainingSettings
+from aae_utils.training import (
+    WILD,
+    Phase,
+    Rates,
+    Trainer,
+    TrainingDiverged,
+    TrainingSet,
+    TrainingSettings,
+)
 from aae_utils.variants import VARIANTS, get_recipe
 from aae_utils.variants.semi_supervised import SemiSupervisedAutoencoder
 from aae_utils.variants.supervised import SupervisedAutoencoder
@@ -294,6 +302,27 @@ def test_each_trainer_gets_its_own_part_of_the_optimizers():
     assert torch.equal(weight, stack.weights["encoder.hidden.0.weight"][2])
 
 
+@pytest.mark.parametrize("name", ["semi-supervised", "reduction", "clustering"])
+def test_what_a_trainer_gets_back_lies_in_memory_as_its_weights_do(name):
+    """Fused optimizers look at nothing else: a moment in another order would be another moment."""
+    trainers = [toy(name, seed, epochs=1, reconstruction=ADAM) for seed in range(2)]
+    train(*trainers).scatter(optimizers=True)
+    states = 0
+    for trainer in trainers:
+        for optimizer in trainer.optimizers:
+            for weight, state in optimizer.state.items():
+                for value in state.values():
+                    if isinstance(value, torch.Tensor) and value.dim():
+                        states += 1
+                        assert value.stride() == weight.stride()
+    assert states > 20
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_rates_that_fall_bring_no_warning():
+    train(toy("clustering", epochs=3, drops=(1,)))
+
+
 # Judged now and then
 
 
@@ -317,6 +346,14 @@ def test_epochs_are_judged_every_so_often_and_at_the_end():
     assert torch.equal(weights[4], trainers[0].model.encoder.hidden[0].weight)
 
 
+def test_what_is_judged_can_be_kept():
+    trainer, kept = toy(epochs=5), []
+    stack = stack_of(trainer, every=2)
+    stack.keep = lambda: kept.append((trainer.epoch, type(trainer.history[-1]["reconstruction"])))
+    assert list(train_together([stack])) == [stack]
+    assert kept == [(2, float), (4, float), (5, float)]
+
+
 def test_what_is_judged_more_rarely_is_trained_as_before():
     often, rarely = toy(epochs=4), toy(epochs=4)
     train(often, every=1)
@@ -333,6 +370,11 @@ def with_film(trainer: Trainer) -> Trainer:
     return trainer
 
 
+def of_recipe(name: str, trainer: Trainer) -> Trainer:
+    trainer.notes["recipe"] = {"name": name}
+    return trainer
+
+
 def trained_for_an_epoch(trainer: Trainer) -> Trainer:
     trainer.history.append({"epoch": 1.0})
     return trainer
@@ -346,13 +388,23 @@ def trained_for_an_epoch(trainer: Trainer) -> Trainer:
         lambda: toy("adversarial", 1, data=toy_data()),
         lambda: with_film(toy("adversarial", 1)),
         lambda: trained_for_an_epoch(toy("adversarial", 1)),
+        lambda: toy("adversarial, universal posterior", 1),
+        lambda: toy(replace(SETTINGS["adversarial"], units=13), 1),
+        lambda: of_recipe("labeled-mixture", toy("adversarial", 1)),
     ],
-    ids=["epochs", "rates", "images", "film", "epoch"],
+    ids=["epochs", "rates", "images", "film", "epoch", "model", "sizes", "recipe"],
 )
 def test_trainers_that_do_not_fit_together_are_refused(other):
     with pytest.raises(ValueError) as caught:
         stack_of(toy("adversarial"), other())
-    assert str(caught.value) == ("A stack needs trainers of one recipe without a film, on the same images.")
+    assert str(caught.value) == (
+        "A stack needs trainers of one recipe without a film, on the same images, at the same epoch."
+    )
+
+
+def test_one_trainer_with_a_film_is_refused_too():
+    with pytest.raises(ValueError, match="without a film"):
+        stack_of(with_film(toy("adversarial")))
 
 
 def test_a_stack_whose_loss_is_not_finite_says_so():
@@ -376,7 +428,27 @@ def test_a_stack_whose_codes_are_not_finite_says_so():
     def monitor(model: nn.Module) -> dict[str, float]:
         raise NotFinite("The codes hold NaN or infinite values.")
 
-    assert "no longer finite" in train(toy(), monitor=monitor).failure
+    trainer = toy()
+    assert train(trainer, monitor=monitor).failure == WILD
+    assert trainer.epoch == 0
+
+
+def test_a_stack_that_takes_too_much_memory_says_so_and_stops_no_other(monkeypatch):
+    step = Stack.step
+
+    def step_or_fail(self: Stack) -> None:
+        if len(self.trainers) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        step(self)
+
+    monkeypatch.setattr(Stack, "step", step_or_fail)
+    large, sound = stack_of(toy(), toy(seed=1)), stack_of(toy())
+    done = list(train_together([large, sound]))
+    assert {stack: stack.failure for stack in done} == {
+        large: "There is not enough memory on the device: train fewer seeds at once.",
+        sound: "",
+    }
+    assert sound.trainers[0].epoch == 2
 
 
 def test_a_failed_stack_stops_no_other():

@@ -142,7 +142,7 @@ def test_an_unknown_measure_is_answered_with_the_known_ones(root):
         require_measure(study)
 
 
-START = 'start = {recipe = "clustering-60", parts = ["encoder"]}'
+START = 'start = {recipe = "clustering-30", parts = ["encoder"]}'
 
 
 def started(root: Path, start: str = START, recipe: str = "clustering-16") -> Path:
@@ -153,7 +153,7 @@ def started(root: Path, start: str = START, recipe: str = "clustering-16") -> Pa
 def test_a_variation_may_name_the_run_that_it_starts_from(tmp_path):
     root = started(tmp_path)
     named, scratch = load_study("starts", root).trials(root)[:2]
-    assert named.recipe.start == Start("clustering-60", ("encoder",))
+    assert named.recipe.start == Start("clustering-30", ("encoder",))
     assert scratch.recipe.start is None
     assert named.variation.start == "recipe"
     assert named.stackable
@@ -168,20 +168,27 @@ def test_a_part_of_a_start_may_be_changed(tmp_path):
 def test_a_recipe_without_a_start_may_get_one(tmp_path):
     root = started(tmp_path, START.replace("encoder", "encoder.hidden"), "semi-supervised-100")
     recipe = load_study("starts", root).trials(root)[0].recipe
-    assert recipe.start == Start("clustering-60", ("encoder.hidden",))
+    assert recipe.start == Start("clustering-30", ("encoder.hidden",))
+
+
+def test_a_start_without_a_recipe_is_one_sentence_where_there_was_none(tmp_path):
+    with pytest.raises(StudyError, match="Unknown recipe ''") as caught:
+        load_study("starts", started(tmp_path, 'start = {parts = ["encoder"]}', "semi-supervised-100"))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("start", "named"),
     [
         (
-            'start = {recipe = "clustering-60", part = ["encoder"]}',
+            'start = {recipe = "clustering-30", part = ["encoder"]}',
             "Unknown field of clustering-16.start 'part'",
         ),
-        ('start = {recipe = "clustering-60", parts = []}', "parts of the start must name a network"),
+        ('start = {recipe = "clustering-60"}', "Unknown recipe 'clustering-60': choose one of aae-gaussian,"),
+        ('start = {recipe = "clustering-30", parts = []}', "parts of the start must name a network"),
         ('start = {recipe = 7, parts = ["encoder"]}', "recipe"),
         ("start = {starts = 0}", "starts must be a whole number"),
-        ('start = ["clustering-60"]', "Unknown start ['clustering-60']"),
+        ('start = ["clustering-30"]', "Unknown start ['clustering-30']"),
     ],
 )
 def test_a_start_that_is_none_is_one_sentence(tmp_path, start, named):
@@ -241,7 +248,7 @@ def test_a_trial_starts_from_the_run_that_its_variation_names(mnist_files, tmp_p
     monkeypatch.setenv("AAE_RUNS", str(runs))
     monkeypatch.setattr(reproduction, "deviation", lambda run: "")
     run = reproduction.train_recipe(shrink(get_recipe("clustering-30")), 0, runs, "cpu", progress=False)
-    root = started(tmp_path / "studies", START.replace("60", "30"))
+    root = started(tmp_path / "studies", START)
     record = make(trials(root)[0])
     assert record.started_from == StartedFrom("clustering-30/laptop-seed0", run.description.sha256[WEIGHTS])
     assert record.recipe["start"] == {"recipe": "clustering-30", "parts": ["encoder"], "starts": 1}
@@ -282,7 +289,42 @@ def test_a_divergence_in_a_stack_is_recorded_too(root, monkeypatch):
     outcomes = list(scheduling.run_stacked(made, 1))
     assert {outcome.status for outcome in outcomes} == {"failed"}
     assert all("no longer finite" in outcome.message for outcome in outcomes)
-    assert all(load_record(trial.place).failure for trial in made)
+    assert all("no longer finite" in load_record(trial.place).failure for trial in made)
+    assert not list(root.rglob("*.partial"))
+
+
+def test_a_stack_that_fails_late_leaves_its_epochs_on_record(root, monkeypatch):
+    monkeypatch.setattr(scheduling, "run_here", in_this_process)
+    made = [trial for trial in trials(root) if trial.variation.start == "scratch"]
+    require_finite = Trainer.require_finite
+
+    def diverge(self, losses):
+        if self.epoch == 1:
+            raise TrainingDiverged("It broke.")
+        require_finite(self, losses)
+
+    monkeypatch.setattr(Trainer, "require_finite", diverge)
+    outcomes = list(scheduling.run_stacked(made, 1, every=1))
+    assert [(outcome.status, outcome.message) for outcome in outcomes] == [("failed", "It broke.")] * 2
+    for trial in made:
+        record = load_record(trial.place)
+        assert (record.seed, record.failure) == (trial.seed, "It broke.")
+        assert record.history["epoch"] == [1]
+        assert len(record.parts) == 1
+    assert not list(root.rglob("*.partial"))
+    # found, and not trained again
+    monkeypatch.setattr(studies, "train", None)
+    assert {outcome.message for outcome in scheduling.run_stacked(made, 1)} == {"It broke."}
+
+
+def test_epochs_that_were_not_judged_are_no_part_of_a_curve(root):
+    finish(root)
+    place = trials(root)[1].place
+    set_field("history", {"epoch": [1.0, 2.0], "validation_error": [None, 6.0]})(place)
+    curves = state_of(load_study("starts", root), root).curves("clustering-16")
+    shown = curves[(curves["variation"] == "from scratch, faster") & (curves["seed"] == 0)]
+    assert shown[["epoch", "validation_error"]].to_numpy().tolist() == [[2.0, 6.0]]
+    assert curves.index.is_unique and len(curves) == 11
 
 
 def test_what_was_shown_is_taken_away_again(mnist_files, tmp_path):
