@@ -292,12 +292,13 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
         finishing = {threads.submit(finish, job) for job in others}
         for stack in train_together(stacks()):
             part = trained.pop(stack)
-            if stack.failure:
-                for job, trainer in part:
-                    job.fail(trainer, stack.failure)
-                fail([job for job, _ in part], stack.failure)
-            else:
-                for job, trainer in part:
+            if len(stack.failures) < len(part):
+                stack.scatter(optimizers=bool(stack.failures))
+            for place, (job, trainer) in enumerate(part):
+                if place in stack.failures:
+                    job.fail(trainer, stack.failures[place])
+                    fail([job], stack.failures[place])
+                else:  # to be measured and stored, or, after the failure of another seed, to go on alone
                     save_checkpoint(job.work, trainer.state_dict())
                     finishing.add(threads.submit(finish, job))
             ended = {future for future in finishing if future.done()}

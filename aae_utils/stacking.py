@@ -66,6 +66,7 @@ class Stack:
 
     `advance` queues a few steps and does not wait for them. After `epoch` has grown, and at the end, the
     trainers hold weights and history as if each had trained alone, and after `scatter` their optimizers, too.
+    A seed that diverges ends the stack, and `failures` says why, by the seed's place; the others may go on.
     `keep`, if there is one, is called after each epoch that was judged. ValueError where the trainers do not
     fit together.
     """
@@ -81,7 +82,7 @@ class Stack:
         self.settings, self.device = first.settings, first.device
         self.cuda = self.device.type == "cuda"
         self.stream = torch.cuda.Stream(self.device) if self.cuda else None
-        self.failure = ""
+        self.failures: dict[int, str] = {}
         self._started = time.perf_counter()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._events: list[torch.cuda.Event] = []
@@ -271,7 +272,7 @@ class Stack:
     @property
     def finished(self) -> bool:
         """Whether the last epoch is over, or the training has failed."""
-        return bool(self.failure) or self.trainers[0].epoch >= self.settings.epochs
+        return bool(self.failures) or self.trainers[0].epoch >= self.settings.epochs
 
     @property
     def ready(self) -> bool:
@@ -308,34 +309,36 @@ class Stack:
             self.scatter(optimizers=False)
         now = time.perf_counter()
         seconds, self._started = now - self._started, now
-        try:
-            for place, (trainer, monitor) in enumerate(zip(self.trainers, self.monitors, strict=True)):
-                row: dict[str, Any] = {"epoch": trainer.epoch + 1.0}
-                row |= {name: mean[place] for name, mean in means.items()}
-                row |= {"seconds": seconds, "images_per_second": self._images_per_second(seconds)}
-                if judged:
-                    row = _on_host(row)
+        for place, (trainer, monitor) in enumerate(zip(self.trainers, self.monitors, strict=True)):
+            row: dict[str, Any] = {"epoch": trainer.epoch + 1.0}
+            row |= {name: mean[place] for name, mean in means.items()}
+            row |= {"seconds": seconds, "images_per_second": self._images_per_second(seconds)}
+            if judged:
+                row = _on_host(row)
+                try:
                     trainer.require_finite({name: row[name] for name in means})
                     row |= monitor(trainer.result.eval())
-                trainer.history.append(row)
-                with warnings.catch_warnings():
-                    # torch looks for a step of the optimizer, but the stack's own has made it
-                    warnings.simplefilter("ignore", UserWarning)
-                    for schedule in trainer.schedules:
-                        schedule.step()
-        except TrainingDiverged as error:
-            self.failure = str(error)
-            return
-        except NotFinite:
-            self.failure = WILD
-            return
-        for mine, theirs in zip(self.optimizers, first.optimizers, strict=True):
-            mine.param_groups[0]["lr"].fill_(theirs.param_groups[0]["lr"])
+                except TrainingDiverged as error:
+                    self.failures[place] = str(error)
+                    continue
+                except NotFinite:
+                    self.failures[place] = WILD
+                    continue
+            trainer.history.append(row)
+            with warnings.catch_warnings():
+                # torch looks for a step of the optimizer, but the stack's own has made it
+                warnings.simplefilter("ignore", UserWarning)
+                for schedule in trainer.schedules:
+                    schedule.step()
         if judged:
             for trainer in self.trainers:
                 trainer.history[:] = [_on_host(row) for row in trainer.history]
-            if self.keep is not None:
-                self.keep()
+        if self.failures:
+            return
+        for mine, theirs in zip(self.optimizers, first.optimizers, strict=True):
+            mine.param_groups[0]["lr"].fill_(theirs.param_groups[0]["lr"])
+        if judged and self.keep is not None:
+            self.keep()
 
     def _images_per_second(self, seconds: float) -> float:
         return self.trainers[0].steps_per_epoch * self.settings.batch_size / seconds
@@ -396,7 +399,8 @@ def train_together(stacks: Iterable[Stack | None], at_once: int = AT_ONCE) -> It
                 try:
                     stack.advance()
                 except torch.OutOfMemoryError:
-                    stack.failure = "There is not enough memory on the device: train fewer seeds at once."
+                    why = "There is not enough memory on the device: train fewer seeds at once."
+                    stack.failures = dict.fromkeys(range(len(stack.trainers)), why)
         if not moved:
             time.sleep(0.0005)
 

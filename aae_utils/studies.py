@@ -7,6 +7,7 @@ Everything is measured on validation images: no code here reads the test images.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -406,7 +407,7 @@ def _record(trial: Trial, trainer: Trainer, failure: str) -> Record:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.5g}")
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
 
 
 # What there is

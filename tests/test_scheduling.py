@@ -323,7 +323,9 @@ def test_stacked_jobs_have_the_outcomes_of_jobs_in_processes(in_this_process, tm
     for name, outcome in stacked.items():
         if outcome.status == "trained":
             run, alone = load_run(outcome.job.place), load_run(here[name].job.place)
-            assert run.description.parts == alone.description.parts
+            # somebody may commit between the two trainings
+            parts, expected = ([replace(part, commit="") for part in one.parts] for one in (run, alone))
+            assert parts == expected
             assert outcome.seconds == run.seconds
             assert list(run.history()) == list(alone.history())
     assert not list((tmp_path / "stacked").rglob("*.partial"))
@@ -397,7 +399,7 @@ def test_a_stack_that_fails_late_leaves_no_checkpoints(in_this_process, tmp_path
     monkeypatch.setattr(Trainer, "require_finite", diverge)
     outcomes = list(run_stacked(jobs, 1, every=1))
     assert [(outcome.status, outcome.message) for outcome in outcomes] == [("failed", "It broke.")] * 2
-    assert there == jobs
+    assert there == 2 * jobs
     assert not list(tmp_path.rglob("*.partial"))
 
 

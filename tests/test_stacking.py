@@ -122,7 +122,7 @@ def test_a_stack_of_one_seed_computes_what_its_trainer_computes(name, mnist_file
     before = copy_of(alone.model)
     alone.fit(monitor, progress=False)
     stack = train(stacked, monitor=monitor)
-    assert stack.failure == ""
+    assert not stack.failures
     assert (stacked.epoch, stacked.steps) == (alone.epoch, alone.steps) == (2, alone.all_steps)
     assert_close(stacked.model, alone.model)
     moved = [(alone.model.state_dict()[key] - value).abs().max().item() for key, value in before.items()]
@@ -413,7 +413,9 @@ def test_a_stack_whose_loss_is_not_finite_says_so():
         trainers[1].model.decoder.image[0].weight.fill_(math.nan)
     stack = train(*trainers, every=2)
     assert stack.finished
-    assert stack.failure.startswith("The loss 'reconstruction' is no longer finite in epoch 2: lower")
+    assert next(iter(stack.failures.values())).startswith(
+        "The loss 'reconstruction' is no longer finite in epoch 2: lower"
+    )
     assert trainers[0].epoch < 4
 
 
@@ -421,7 +423,7 @@ def test_a_stack_whose_weights_are_not_finite_says_so():
     def monitor(model: nn.Module) -> dict[str, float]:
         raise TrainingDiverged("The weights are no longer finite.")
 
-    assert train(toy(), monitor=monitor).failure == "The weights are no longer finite."
+    assert train(toy(), monitor=monitor).failures[0] == "The weights are no longer finite."
 
 
 def test_a_stack_whose_codes_are_not_finite_says_so():
@@ -429,7 +431,7 @@ def test_a_stack_whose_codes_are_not_finite_says_so():
         raise NotFinite("The codes hold NaN or infinite values.")
 
     trainer = toy()
-    assert train(trainer, monitor=monitor).failure == WILD
+    assert train(trainer, monitor=monitor).failures[0] == WILD
     assert trainer.epoch == 0
 
 
@@ -444,7 +446,7 @@ def test_a_stack_that_takes_too_much_memory_says_so_and_stops_no_other(monkeypat
     monkeypatch.setattr(Stack, "step", step_or_fail)
     large, sound = stack_of(toy(), toy(seed=1)), stack_of(toy())
     done = list(train_together([large, sound]))
-    assert {stack: stack.failure for stack in done} == {
+    assert {stack: stack.failures.get(0, "") for stack in done} == {
         large: "There is not enough memory on the device: train fewer seeds at once.",
         sound: "",
     }
@@ -454,7 +456,7 @@ def test_a_stack_that_takes_too_much_memory_says_so_and_stops_no_other(monkeypat
 def test_a_failed_stack_stops_no_other():
     broken, sound = toy(generator=Rates(1e30)), toy(epochs=3)
     done = list(train_together([stack_of(broken), stack_of(sound)]))
-    assert [bool(stack.failure) for stack in done] == [True, False]
+    assert [bool(stack.failures) for stack in done] == [True, False]
     assert sound.epoch == 3
 
 
@@ -505,6 +507,6 @@ def test_a_captured_step_computes_what_the_trainers_compute(name):
     alone.fit(progress=False)
     stack = train(stacked)
     assert stack._graph is not None
-    assert stack.failure == ""
+    assert not stack.failures
     assert [row["epoch"] for row in stacked.history] == [1, 2, 3]
     torch.testing.assert_close(stacked.model.state_dict(), alone.model.state_dict(), rtol=1e-2, atol=1e-3)

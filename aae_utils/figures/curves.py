@@ -76,8 +76,9 @@ def variations(curves: pd.DataFrame, measure: str) -> Figure:
     missing = {"epoch", "variation", measure} - set(curves.columns)
     if missing or curves.empty:
         raise FigureError(f"variations needs epochs of {', '.join(sorted(missing)) or measure} to draw.")
-    figure, axes = figure_and_axes(None, (4.0, 3.2))
     first = curves["epoch"].min()
+    lines = curves["variation"].nunique() + (first < 1)  # the legend above has one for each
+    figure, axes = figure_and_axes(None, (4.0, 2.6 + 0.21 * lines))
     if first < 1:
         axes.axvspan(first - 0.5, 0.5, color=ABSENT_COLOR, linewidth=0, label="every label is shown")
     sns.lineplot(
