@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -31,6 +32,7 @@ from aae_utils.reproduction import (
     make_monitor,
     make_trainer,
     note_part,
+    only_process,
     resume,
     train_recipe,
     work_folder,
@@ -80,9 +82,14 @@ class Job:
         return not self.recipe.film and not self.recipe.model.only_labeled_images
 
     @property
+    def folder(self) -> Path:
+        """What its lock and its folder of checkpoints are named after."""
+        return self.place
+
+    @property
     def work(self) -> Path:
         """Where its checkpoints lie while it is trained."""
-        return work_folder(self.place)
+        return work_folder(self.folder)
 
     def trainer(self, splits: LearningSplits, device: torch.device) -> Trainer:
         """A trainer that goes on from the newest checkpoint, if there is one."""
@@ -245,12 +252,13 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
 
     Validation numbers are taken in every fifth epoch and in the last one. What is trained is measured and
     stored by processes as in `run_here`, so many at once. Jobs that no stack can train, and those that are
-    finished, go there whole. A job waits for those of the same call that it starts from.
+    finished, go there whole. A stack waits for the stacks of the same call that it starts from.
     """
     stackable = [job for job in jobs if job.stackable and not job.place.exists()]
     open_places = {job.place for job in stackable}
     trained: dict[Stack, list[tuple[Job, Trainer]]] = {}
     unfit: list[Outcome] = []
+    locks: dict[Path, ExitStack] = {}
 
     def fail(group: Sequence[Job], message: str) -> None:
         unfit.extend(Outcome(job, "failed", message=message) for job in group)
@@ -271,15 +279,13 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
                 continue
             waiting.remove(group)
             try:
-                made = _trainers(group, seen)
-                for part in _at_the_same_epoch(made):
-                    monitors = [make_monitor(job.recipe, seen[job.recipe.data].validation) for job, _ in part]
-                    stack = Stack([trainer for _, trainer in part], monitors, every)
-                    stack.keep = _Checkpoints(stack, part)
-                    trained[stack] = part
-                    yield stack
+                made = _stacks(_trainers(group, seen, locks), seen, every)
             except (ValueError, RuntimeError) as error:
+                _release(group, locks)
                 fail(group, in_one_line(error))
+                continue
+            trained.update(made)
+            yield from made
 
     def finish(job: Job) -> Outcome:
         try:
@@ -292,6 +298,10 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
         finishing = {threads.submit(finish, job) for job in others}
         for stack in train_together(stacks()):
             part = trained.pop(stack)
+            _release([job for job, _ in part], locks)
+            if stack.broken:  # no fault of the training: its checkpoints stay, and nothing is recorded
+                fail([job for job, _ in part], stack.broken)
+                continue
             if len(stack.failures) < len(part):
                 stack.scatter(optimizers=bool(stack.failures))
             for place, (job, trainer) in enumerate(part):
@@ -309,19 +319,40 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
             yield future.result()
 
 
-def _trainers(group: Sequence[Job], seen: dict[DataSettings, LearningSplits]) -> list[tuple[Job, Trainer]]:
-    """A trainer for each job, all on the same images in the device's memory."""
+def _trainers(
+    group: Sequence[Job], seen: dict[DataSettings, LearningSplits], locks: dict[Path, ExitStack]
+) -> list[tuple[Job, Trainer]]:
+    """A trainer for each job, all on the same images in the device's memory, with the jobs' locks."""
     device = torch.device(group[0].device or best_device())
     data = group[0].recipe.data
     if data not in seen:
         seen[data] = load_learning_splits(data, device)
     made = []
     for job in group:
-        job.work.parent.mkdir(parents=True, exist_ok=True)
+        locks[job.place] = ExitStack()
+        locks[job.place].enter_context(only_process(job.folder, wait=False))
         trainer = job.trainer(seen[data], device)
         note_part(trainer)
         made.append((job, trainer))
     return made
+
+
+def _release(group: Sequence[Job], locks: dict[Path, ExitStack]) -> None:
+    for job in group:
+        locks.pop(job.place, ExitStack()).close()
+
+
+def _stacks(
+    made: Sequence[tuple[Job, Trainer]], seen: dict[DataSettings, LearningSplits], every: int
+) -> dict[Stack, list[tuple[Job, Trainer]]]:
+    """The stacks of a group, with their jobs: one, unless a stop has left its seeds at different epochs."""
+    stacks = {}
+    for part in _at_the_same_epoch(made):
+        monitors = [make_monitor(job.recipe, seen[job.recipe.data].validation) for job, _ in part]
+        stack = Stack([trainer for _, trainer in part], monitors, every)
+        stack.keep = _Checkpoints(stack, part)
+        stacks[stack] = part
+    return stacks
 
 
 def _at_the_same_epoch(made: Sequence[tuple[Job, Trainer]]) -> list[list[tuple[Job, Trainer]]]:

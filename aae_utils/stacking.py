@@ -67,6 +67,7 @@ class Stack:
     `advance` queues a few steps and does not wait for them. After `epoch` has grown, and at the end, the
     trainers hold weights and history as if each had trained alone, and after `scatter` their optimizers, too.
     A seed that diverges ends the stack, and `failures` says why, by the seed's place; the others may go on.
+    `broken` says what else ended it: no fault of the training.
     `keep`, if there is one, is called after each epoch that was judged. ValueError where the trainers do not
     fit together.
     """
@@ -83,6 +84,7 @@ class Stack:
         self.cuda = self.device.type == "cuda"
         self.stream = torch.cuda.Stream(self.device) if self.cuda else None
         self.failures: dict[int, str] = {}
+        self.broken = ""
         self._started = time.perf_counter()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._events: list[torch.cuda.Event] = []
@@ -272,7 +274,7 @@ class Stack:
     @property
     def finished(self) -> bool:
         """Whether the last epoch is over, or the training has failed."""
-        return bool(self.failures) or self.trainers[0].epoch >= self.settings.epochs
+        return bool(self.failures or self.broken) or self.trainers[0].epoch >= self.settings.epochs
 
     @property
     def ready(self) -> bool:
@@ -399,8 +401,7 @@ def train_together(stacks: Iterable[Stack | None], at_once: int = AT_ONCE) -> It
                 try:
                     stack.advance()
                 except torch.OutOfMemoryError:
-                    why = "There is not enough memory on the device: train fewer seeds at once."
-                    stack.failures = dict.fromkeys(range(len(stack.trainers)), why)
+                    stack.broken = "There is not enough memory on the device: train fewer seeds at once."
         if not moved:
             time.sleep(0.0005)
 

@@ -37,7 +37,6 @@ from aae_utils.reproduction import (
     make_trainer,
     only_process,
     resume,
-    work_folder,
 )
 from aae_utils.runs import Part, StartedFrom, runs_root
 from aae_utils.scheduling import Job
@@ -328,9 +327,9 @@ class Trial(Job):
         return super().stackable and self.variation.start != "right"
 
     @property
-    def work(self) -> Path:
-        """Where its checkpoints lie while it is trained."""
-        return work_folder(self.place.with_suffix(""))
+    def folder(self) -> Path:
+        """What its lock and its folder of checkpoints are named after."""
+        return self.place.with_suffix("")
 
     def trainer(self, splits: LearningSplits, device: torch.device) -> Trainer:
         """A trainer that goes on from the newest checkpoint, if there is one."""
@@ -361,7 +360,7 @@ def train(trial: Trial, wait: bool = False) -> Record:
     device = torch.device(trial.device or best_device())
     splits = load_learning_splits(trial.recipe.data, device)
     failure, work = "", trial.work
-    with only_process(trial.place.with_suffix(""), wait):
+    with only_process(trial.folder, wait):
         if trial.place.exists():
             return load_record(trial.place)
         trainer = trial.trainer(splits, device)

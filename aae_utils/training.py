@@ -36,6 +36,7 @@ Shared = TypeVar("Shared")
 
 
 WILD = "What the model makes of images is no longer finite: lower the learning rates."
+"""Why a training ends whose losses are finite while its codes or images are not."""
 
 
 class TrainingDiverged(RuntimeError):
@@ -124,8 +125,8 @@ class TrainingSettings:
     averaging: float = 0.0
     """Decay of a moving average of the weights, moved every 10 steps; 0 takes the last weights."""
     precision: Precision = "float32"
-    """Of matrix products; auto takes bfloat16 where the device multiplies it faster. Codes, losses and
-    updates are float32 throughout."""
+    """Of matrix products; auto takes bfloat16 where a CPU multiplies it faster, and TensorFloat32 on NVIDIA's
+    GPUs since 2020. Codes, losses and updates are float32 throughout."""
 
     def __post_init__(self) -> None:
         require_whole("epochs", self.epochs)

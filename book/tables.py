@@ -324,14 +324,14 @@ def _progress_text(runs: RunGroups) -> str:
         drop = run.recipe.training.drops[0] if run.recipe.training.drops else None
         if "validation_error" not in history:
             continue
-        error = history.set_index("epoch")["validation_error"]
+        error = history.set_index("epoch")["validation_error"].dropna()
         rows.append(_progress_row(run, error, drop))
         if drop is not None and drop in error.index:
             dropped += 1
             lower += bool(error.iloc[-1] < error[drop])
     sentence = (
-        f"In {lower} of the {dropped} runs below whose rates drop, the validation error at the end is lower"
-        " than in the last epoch before the drop.\n"
+        f"In {lower} of the {dropped} runs below whose error was taken in the last epoch before the rates"
+        " drop, the validation error at the end is lower than there.\n"
     )
     return (sentence if dropped else "") + "\n" + _markdown(rows, "No run follows an error yet.")
 
@@ -341,7 +341,7 @@ def _progress_row(run: Run, error: pd.Series, drop: int | None) -> dict[str, str
     for epoch in MOMENTS:
         row[f"epoch {epoch}"] = f"{error[epoch]:.1f}" if epoch in error.index else NO_NUMBER
     row["before the drop"] = f"{error[drop]:.1f} ({drop})" if drop in error.index else NO_NUMBER
-    row["end"] = f"{error.iloc[-1]:.1f} ({len(error)})"
+    row["end"] = f"{error.iloc[-1]:.1f} ({error.index[-1]:.0f})"
     return row
 
 
@@ -459,7 +459,9 @@ def _changes_text(state: State) -> str:
         words = [*starts[variation.start], *[_fields_in_words(variation.changes)] * bool(variation.changes)]
         lines.append(f"- {variation.name}: {', '.join(words) or 'nothing'}.\n")
     made = sorted({f"{part.commit} on {part.place}" for _, record in state.records for part in record.parts})
-    minutes = sum(record.seconds for _, record in state.records) / 60
+    # the seeds of a stack were trained in the same seconds
+    seconds = {(t.recipe.name, t.variation.name, r.seconds): r.seconds for t, r in state.records}
+    minutes = sum(seconds.values()) / 60
     if made:
         lines.append(f"- Made by the code {', '.join(made)}, in {minutes:.0f} minutes.\n")
     return "".join(lines)

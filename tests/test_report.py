@@ -336,7 +336,7 @@ def test_progress_counts_the_runs_whose_error_fell_after_the_drop(tmp_path):
     dropped = replace(recipe, training=replace(recipe.training, epochs=2, drops=(1,)))
     run = write_run(tmp_path, dropped, {"error": 8.0})
     text = report._book_tables()._progress_text(report.group_runs([run]))
-    assert text.startswith("In 1 of the 1 runs below whose rates drop")
+    assert text.startswith("In 1 of the 1 runs below whose error was taken")
     assert "8.0 (1)" in text and "7.0 (2)" in text
 
 

@@ -446,7 +446,7 @@ def test_a_stack_that_takes_too_much_memory_says_so_and_stops_no_other(monkeypat
     monkeypatch.setattr(Stack, "step", step_or_fail)
     large, sound = stack_of(toy(), toy(seed=1)), stack_of(toy())
     done = list(train_together([large, sound]))
-    assert {stack: stack.failures.get(0, "") for stack in done} == {
+    assert {stack: stack.broken for stack in done} == {
         large: "There is not enough memory on the device: train fewer seeds at once.",
         sound: "",
     }
