@@ -87,8 +87,8 @@ HEADS = {
     "sliced_wasserstein": "distance",
     "reconstruction_error": "reconstruction",
     "region_share": "region %",
-    "style_linear_probe_error": "linear probe %",
-    "style_mlp_probe_error": "network probe %",
+    "style_linear_probe_error": "linear %",
+    "style_mlp_probe_error": "network %",
     "requested_digit_read": "digit read %",
 }
 MOMENTS = (1, 3, 10, 30)
@@ -486,9 +486,10 @@ def _equilibria_text(states: Sequence[State]) -> str:
         return "No recipe has been started right yet.\n"
     both = [(one, other) for _, one, other in pairs if other is not None]
     better = sum(one.end < other.end for one, other in both)
+    where = "the one recipe" if better == len(both) == 1 else f"{better} of the {len(both)} recipes"
     sentence = (
-        f"In {better} of the {len(both)} recipes below, the error is lower at the end of a training that was"
-        " started right than from random weights in as many epochs.\n"
+        f"In {where} below, the error is lower at the end of a training that was started right than from"
+        " random weights in as many epochs.\n"
     )
     return (sentence + "\n" if both else "") + _markdown((_equilibrium_row(*pair) for pair in pairs), "")
 

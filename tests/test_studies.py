@@ -608,7 +608,7 @@ def test_the_page_shows_question_numbers_curves_and_verdict(root, tmp_path, monk
         assert part in text
     (picture,) = (tmp_path / "tables").glob("study-*.svg")
     assert f"_tables/{picture.name}" in text
-    assert equilibria.startswith("In 1 of the 1 recipes below")
+    assert equilibria.startswith("In the one recipe below")
     row = [cell.strip() for cell in equilibria.splitlines()[-1].strip("|").split("|")]
     assert row[:4] == ["`clustering-16`", "3.0", "5.5 (2 epochs)", "6.5 (2 epochs)"]
 
