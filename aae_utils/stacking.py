@@ -34,6 +34,7 @@ from aae_utils.training import (
     Trainer,
     TrainingDiverged,
     float32_products,
+    make_optimizer,
     shuffled,
 )
 
@@ -135,13 +136,7 @@ class Stack:
         trainers = [trainer.optimizers[number] for trainer in self.trainers]
         rates: Rates = getattr(self.settings, self.phases[number].rates)
         rate = torch.tensor(trainers[0].param_groups[0]["lr"], device=self.device)
-        made: torch.optim.Optimizer
-        if rates.optimizer == "adam":
-            made = torch.optim.Adam(
-                weights, rate, betas=(rates.momentum, 0.999), fused=True, capturable=self.cuda
-            )
-        else:
-            made = torch.optim.SGD(weights, rate, momentum=rates.momentum, fused=True)
+        made = make_optimizer(weights, rates, rate, self.device)
         for place, weight in enumerate(weights):
             states = [trainer.state.get(trainer.param_groups[0]["params"][place]) for trainer in trainers]
             if all(states):

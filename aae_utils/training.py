@@ -242,12 +242,7 @@ class Trainer:
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         rates = self._rates(phase)
-        fused = self.device.type in ("cpu", "cuda")
-        parameters = phase.parameters()
-        if rates.optimizer == "adam":
-            betas = (rates.momentum, 0.999)
-            return torch.optim.Adam(parameters, rates.learning_rate, betas=betas, fused=fused)
-        return torch.optim.SGD(parameters, rates.learning_rate, momentum=rates.momentum, fused=fused)
+        return make_optimizer(phase.parameters(), rates, rates.learning_rate, self.device)
 
     def _rates(self, phase: Phase) -> Rates:
         rates: Rates = getattr(self.settings, phase.rates)
@@ -426,6 +421,18 @@ class Trainer:
                 f"The checkpoint in {folder} belongs to another model or settings: delete that folder"
                 " or choose another one."
             ) from error
+
+
+def make_optimizer(
+    parameters: list[nn.Parameter] | list[Tensor], rates: Rates, rate: float | Tensor, device: torch.device
+) -> torch.optim.Optimizer:
+    """The optimizer of a group of phases; a `rate` that is a tensor can be read by a captured step."""
+    fused = device.type in ("cpu", "cuda")
+    if rates.optimizer == "adam":
+        captured = device.type == "cuda" and isinstance(rate, Tensor)
+        betas = (rates.momentum, 0.999)
+        return torch.optim.Adam(parameters, rate, betas=betas, fused=fused, capturable=captured)
+    return torch.optim.SGD(parameters, rate, momentum=rates.momentum, fused=fused)
 
 
 def falling(progress: float | Tensor, until: float) -> float | Tensor:
