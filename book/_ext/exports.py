@@ -272,7 +272,9 @@ def style(run: str) -> Record:
     asked = torch.randint(10, labels.shape, generator=_stream())
     seen = torch.cat((model.with_label(styles, labels), model.with_label(styles, asked)))
     arrays = _network("encoder", layers_of(model.encoder), images)
-    arrays |= _network("decoder", layers_of(model.decoder), seen)
+    layers = layers_of(model.decoder)
+    arrays |= _network("decoder", layers, seen)
+    arrays["decoder.0.weight"] = layers[0].weight.numpy()  # few numbers a unit: not worth rounding
     center, directions, widths = _strongest_directions(model.encode(test.images))
     arrays |= {"center": center.numpy(), "directions": directions.numpy(), "widths": widths.numpy()}
     return Record(arrays | _choice(), {"label_scale": model.label_scale, "classes": model.classes})
