@@ -152,6 +152,32 @@ def plain_products(products: list[Product], precision: str = "float32") -> Calla
     return run
 
 
+def plain_updates(trainer: Trainer) -> Callable[[], None]:
+    """A function that does what the updates of a step cannot do without, and nothing else.
+
+    Each optimizer moves its weights once; in bfloat16 each weight that a phase moves is rounded once, into
+    memory that is there already, and so is each gradient widened to float32. The trainer's weights change.
+    """
+    copies: list[tuple[Tensor, Tensor]] = []
+    for phase in trainer.phases:
+        for weights in phase.parameters():
+            weights.grad = torch.zeros_like(weights)
+        layers = [layer for network in phase.networks for layer in network.modules()]
+        for layer in layers:
+            if isinstance(layer, nn.Linear) and not isinstance(layer, CodeLayer):
+                weights = layer.weight.detach()
+                copies.append((torch.empty_like(weights, dtype=torch.bfloat16), weights))
+                copies.append((torch.empty_like(weights), weights.bfloat16()))
+
+    def run() -> None:
+        for optimizer in trainer.optimizers:
+            optimizer.step()
+        for target, source in copies if trainer.precision == "bfloat16" else ():
+            target.copy_(source)
+
+    return run
+
+
 def make_trainer(
     settings: ModelSettings, batch_size: int, precision: Precision = "float32", images: int = 6000
 ) -> Trainer:
@@ -186,27 +212,38 @@ def take_turns(works: list[Callable[[], object]], seconds: float, repeats: int =
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one training step and of its plain products, in turns, round after round."""
+    """Seconds of one training step, of its plain products and of its plain updates, round after round."""
 
     steps: list[float]
     plain: list[float]
+    updates: list[float]
 
     @property
     def fractions(self) -> list[float]:
         """The share of a step that the products alone would take, sorted."""
         return sorted(plain / step for plain, step in zip(self.plain, self.steps, strict=True))
 
+    @property
+    def bound(self) -> float:
+        """The fraction of a step that were nothing but its products and updates, median over the rounds."""
+        shares = [plain / (plain + rest) for plain, rest in zip(self.plain, self.updates, strict=True)]
+        return statistics.median(shares)
+
 
 def measure(
     settings: ModelSettings, batch_size: int, seconds: float, precision: Precision = "float32"
 ) -> tuple[Timing, int]:
-    """Time steps and plain products by turns for some seconds; also the FLOPs of a step."""
+    """Time steps, plain products and plain updates by turns for some seconds; also the FLOPs of a step."""
     trainer = make_trainer(settings, batch_size, precision)
     batches = endless(trainer)
     products = needed_products(trainer.model, next(batches))
-    works = [lambda: trainer.step(next(batches)), plain_products(products, trainer.precision)]
-    steps, plain = take_turns(works, seconds, max(1, 512 // batch_size))
-    return Timing(steps, plain), sum(product.flops for product in products)
+    works: list[Callable[[], object]] = [
+        lambda: trainer.step(next(batches)),
+        plain_products(products, trainer.precision),
+        plain_updates(make_trainer(settings, batch_size, precision)),
+    ]
+    steps, plain, updates = take_turns(works, seconds, max(1, 512 // batch_size))
+    return Timing(steps, plain, updates), sum(product.flops for product in products)
 
 
 def sized(settings: ModelSettings, units: int) -> ModelSettings:
@@ -236,7 +273,10 @@ def print_table(
     print(
         f"{known}, threads: {threads}, layers of {units} units, {IMAGE_DIM} pixels, torch {torch.__version__}"
     )
-    print(f"{'model':<26}{'batch':>6}{'fraction':>10}{'(quartiles)':>15}{'images/s':>10}{'GFLOP/step':>12}")
+    print(
+        f"{'model':<26}{'batch':>6}{'fraction':>10}{'(quartiles)':>15}{'bound':>8}{'images/s':>10}"
+        f"{'GFLOP/step':>12}"
+    )
     for name, settings in MODELS.items():
         for batch_size in batches:
             timing, flops = measure(sized(settings, units), batch_size, seconds, precision)
@@ -244,7 +284,8 @@ def print_table(
             images = batch_size / statistics.median(timing.steps)
             quartiles = f"({low:.2f}-{high:.2f})"
             print(
-                f"{name:<26}{batch_size:>6}{middle:>10.2f}{quartiles:>15}{images:>10.0f}{flops / 1e9:>12.2f}",
+                f"{name:<26}{batch_size:>6}{middle:>10.2f}{quartiles:>15}{timing.bound:>8.2f}"
+                f"{images:>10.0f}{flops / 1e9:>12.2f}",
                 flush=True,
             )
     for (count, batch_size), target in TARGETS.items():

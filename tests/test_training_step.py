@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import Tensor
 
 from aae_utils.networks import Corruption
 from aae_utils.priors import Gaussian
@@ -104,8 +105,28 @@ def test_a_measurement_takes_turns(benchmark):
 
 def test_a_measurement_counts_the_operations_of_a_step(benchmark):
     timing, flops = benchmark.measure(VariationalSettings(units=8), 64, 0.0, "bfloat16")
-    assert len(timing.steps) == len(timing.plain) == 3
+    assert len(timing.steps) == len(timing.plain) == len(timing.updates) == 3
+    assert 0 < timing.bound < 1
     assert flops > 0
+
+
+@pytest.mark.parametrize(("precision", "copies"), [("float32", 0), ("bfloat16", 2 * (4 + 1 + 2))])
+def test_plain_updates_move_what_a_step_moves(precision, copies, benchmark, monkeypatch):
+    # hidden layers and image: 4 weights of the autoencoder, 1 of the discriminator, 2 of the encoder again;
+    # layers that read or write a code are not copied
+    trainer = benchmark.make_trainer(
+        AdversarialSettings(Gaussian(Z), units=U, discriminator_units=U), B, precision
+    )
+    updates, seen = benchmark.plain_updates(trainer), []
+    monkeypatch.setattr(Tensor, "copy_", lambda target, source: seen.append((target.dtype, source.dtype)))
+    moved = [0] * len(trainer.optimizers)
+    for number, optimizer in enumerate(trainer.optimizers):
+        monkeypatch.setattr(
+            optimizer, "step", lambda number=number: moved.__setitem__(number, moved[number] + 1)
+        )
+    updates()
+    assert moved == [1, 1, 1]
+    assert len(seen) == copies
 
 
 @pytest.mark.parametrize(("number", "updates"), [(0, 2), (1, 4)])
