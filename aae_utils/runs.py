@@ -263,7 +263,7 @@ def find_run(
     """
     place = as_root(root) / name
     if seed is None:
-        seed = _shipped_seed(place, setting)
+        seed = shipped_seed(place, setting)
     folder = place / f"{setting}-seed{seed}"
     if not folder.exists():
         command = f"make it with `{training_command(name, setting, seed, root)}`"
@@ -276,8 +276,8 @@ def find_run(
     return run
 
 
-def _shipped_seed(place: Path, setting: Setting) -> int:
-    """The lowest seed with weights, else 0."""
+def shipped_seed(place: Path, setting: Setting) -> int:
+    """The lowest seed in the folder `place` of a recipe whose run has weights, else 0."""
     found = [re.fullmatch(rf"{setting}-seed(\d+)", path.parent.name) for path in place.glob(f"*/{WEIGHTS}")]
     return min((int(match[1]) for match in found if match), default=0)
 

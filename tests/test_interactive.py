@@ -111,6 +111,20 @@ def test_rounding_for_its_inputs_is_far_closer_than_rounding_each_weight() -> No
     assert error < 0.05 * (x @ (alone - weight).T).pow(2).mean()
 
 
+def test_a_record_shows_the_run_whose_weights_are_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path))
+    for seed, files in ((0, []), (2, [runs.WEIGHTS, runs.DESCRIPTION]), (3, [runs.WEIGHTS])):
+        folder = tmp_path / "labeled-mixture" / f"laptop-seed{seed}"
+        folder.mkdir(parents=True)
+        for file in files:
+            (folder / file).touch()
+    assert exports.run_folder("plane-labeled-mixture") == tmp_path / "labeled-mixture" / "laptop-seed2"
+    assert exports.is_there("plane-labeled-mixture")
+    assert not exports.is_there("film-labeled-mixture")
+
+
 def test_differences_add_up_to_the_frames() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (5, 7)).astype(np.uint8)
     assert (np.cumsum(exports._differences(frames), axis=0, dtype=np.uint8) == frames).all()

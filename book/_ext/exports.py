@@ -106,8 +106,10 @@ def _digest(name: str) -> str:
 
 def run_folder(name: str) -> Path | None:
     """The folder of the run that a record shows."""
-    run = RUN_OF.get(name)
-    return runs.runs_root() / run / "laptop-seed0" if run else None
+    if name not in RUN_OF:
+        return None
+    place = runs.runs_root() / RUN_OF[name]
+    return place / f"laptop-seed{runs.shipped_seed(place, 'laptop')}"
 
 
 def is_there(name: str) -> bool:

@@ -139,9 +139,10 @@ class Touch(SphinxDirective):
 
     def sources(self, shows: list[tuple[str, str]]) -> Iterator[nodes.Node]:
         """One paragraph: Shown: run NAME, with a link to each run or to the results."""
-        from exports import RUN_OF
+        from exports import run_folder
 
-        runs = list(dict.fromkeys(f"{RUN_OF[record]}/laptop-seed0" for _, record in shows))
+        folders = [folder for _, record in shows if (folder := run_folder(record))]
+        runs = list(dict.fromkeys(f"{folder.parent.name}/{folder.name}" for folder in folders))
         if not runs:
             return
         line = nodes.paragraph(
