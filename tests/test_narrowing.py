@@ -146,7 +146,8 @@ def test_a_training_keeps_the_lasting_clusters_of_a_wider_run(mnist_files, tmp_p
 
 
 def test_a_map_starts_from_a_wider_clustering(mnist_files, tmp_path, monkeypatch):
-    first, second = stages("clustering-30", "reduction-unsupervised")
+    first, second = get_recipe("clustering-30"), get_recipe("reduction-unsupervised")
+    first, second = shrink(first), replace(shrink(second), start=replace(second.start, recipe=first.name))
     monkeypatch.setattr(reproduction, "deviation", lambda run: "")
     run = train_recipe(first, 0, tmp_path, "cpu", progress=False)
     splits = load_splits(second.data)

@@ -165,7 +165,7 @@ NOISE = Corruption(noise_std=0.3)
 # In the plane a strong reconstruction sorts the images by pixels, against the labels.
 SLOW_RECONSTRUCTION = Rates(0.002, 0.9)
 FROM_SECTION_5 = Start("semi-supervised-100", ("encoder.hidden", "encoder.label"))
-FROM_SECTION_6 = Start("clustering-30", ("encoder.hidden", "encoder.label"))
+FROM_SECTION_6 = Start("clustering-20", ("encoder.hidden", "encoder.label"))
 
 
 def _figure_11(
@@ -231,7 +231,7 @@ RECIPES = (
         late_drop(8, averaging=0.99, reconstruction=SLOW_RECONSTRUCTION),
         FROM_SECTION_5,
     ),
-    _unsupervised(epochs=20),
+    _unsupervised(epochs=4),
     _labeled(
         "reduction-10d",
         "Figure 11D, 100 labels",
