@@ -170,6 +170,7 @@ _WORDS = {
     "model.label_scale": "height of the one-hot labels",
     "model.code_noise": "noise on the decoder's code",
     "model.last_code_noise": "noise on the decoder's code at the end",
+    "model.instance_noise": "noise at first on the codes that the discriminator sees",
     "model.label_softness": "share that one-hot samples give away at first",
     "model.match_label": "y matched to its prior",
     "model.match_style": "z matched to its prior",

@@ -44,6 +44,7 @@ IMPOSSIBLE = [
     (lambda value: AdversarialSettings(units=value), (-5, 0, 10**12, 12.0), "units"),
     (lambda value: AdversarialSettings(discriminator_units=value), (-5, 10**12), "discriminator_units"),
     (lambda value: AdversarialSettings(init_std=value), (0.0, NAN, INFINITE), "init_std"),
+    (lambda value: AdversarialSettings(instance_noise=value), (-0.1, NAN, "1"), "instance_noise"),
     (lambda value: AdversarialSettings(posterior=value), ("normal", None), "posterior"),
     (lambda value: AdversarialSettings(output=value), ("tanh",), "output"),
     (lambda value: AdversarialSettings(reduction=value), ("max",), "reduction"),

@@ -151,6 +151,7 @@ FREE = {
     "label_scale",
     "code_noise",
     "last_code_noise",
+    "instance_noise",
     "label_softness",
 }
 """What a laptop may choose otherwise: sizes and noise, but not the task."""

@@ -322,6 +322,33 @@ def test_prior_probability_is_that_of_an_image_without_a_label():
     torch.testing.assert_close(model.prior_probability(code), expected)
 
 
+@pytest.mark.parametrize(("progress", "std"), [(0.0, 4.0), (0.3, 2.0), (0.6, 0.0), (1.0, 0.0)])
+@pytest.mark.parametrize("kind", [float, torch.tensor])
+@pytest.mark.parametrize("name", ["adversarial", "label-regularized", "supervised"])
+def test_instance_noise_is_on_all_that_the_discriminator_sees_and_falls(name, kind, progress, std):
+    model = build(replace(SETTINGS[name], instance_noise=4.0))
+    batch, seen = replace(make_batch(), progress=kind(progress)), []
+    model.discriminator.register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0][:, : model.prior.dim])
+    )
+    model.discriminator_loss(batch)
+    model.generator_loss(batch)
+    noise = seeded(2)
+    draw = model.prior.sample_given if name == "label-regularized" else None
+    code = model.encode(batch.x)
+    real = draw(batch.y, noise) if draw else model.prior.sample(len(code), noise)
+    blur = [std * torch.randn(code.shape, generator=noise) for _ in range(3)]
+    torch.testing.assert_close(seen[0], torch.cat((real + blur[0], code + blur[1])), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(seen[1], code + blur[2], rtol=1e-5, atol=1e-5)
+
+
+def test_no_instance_noise_draws_nothing():
+    model, batch = build("adversarial"), make_batch()
+    code = torch.ones(4, 2)
+    assert model.blurred(code, batch) is code
+    assert torch.equal(batch.generator.get_state(), seeded(2).get_state())
+
+
 # Section 4: labels to the decoder
 
 

@@ -29,10 +29,12 @@ from aae_utils.recipes import (
     late_drop,
 )
 from aae_utils.seeds import random_stream
-from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings
+from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings, falling
 
 Reduction = Literal["sum", "mean"]
 MONITORED = 2000
+BLURRED_SHARE = 0.6
+"""The share of a training after which the discriminator sees codes without instance noise."""
 
 
 def squared_error(x: Tensor, reconstruction: Tensor, reduction: Reduction = "sum") -> Tensor:
@@ -83,6 +85,9 @@ class AdversarialSettings(ModelSettings):
     """Whether the reconstruction error adds over pixels or averages over them."""
     init_std: float = 0.01
     """Standard deviation of the initial weights."""
+    instance_noise: float = 0.0
+    """Standard deviation at first of Gaussian noise on all codes that the discriminator sees; it falls to 0.
+    Not in the paper."""
 
     def __post_init__(self) -> None:
         require_kind("prior", self.prior, Prior)
@@ -93,6 +98,7 @@ class AdversarialSettings(ModelSettings):
         require_kind("corruption", self.corruption, Corruption)
         require_known("reduction", self.reduction, get_args(Reduction))
         require_number("init_std", self.init_std, above=0)
+        require_number("instance_noise", self.instance_noise, least=0)
 
     def build(self, image_dim: int = 784) -> AdversarialAutoencoder:
         """A freshly initialized model for images of `image_dim` pixels."""
@@ -127,6 +133,7 @@ class AdversarialAutoencoder(nn.Module):
         self.prior = settings.prior
         self.corruption = settings.corruption
         self.reduction: Reduction = settings.reduction
+        self.instance_noise = settings.instance_noise
         dim, units, init_std = self.prior.dim, settings.units, settings.init_std
         self.encoder = Encoder(image_dim, dim, units, posterior=settings.posterior, init_std=init_std)
         self.decoder = Decoder(
@@ -156,6 +163,17 @@ class AdversarialAutoencoder(nn.Module):
         """
         return batch.once("code", lambda: self.corrupted_code(batch))
 
+    def blurred(self, code: Tensor, batch: Batch) -> Tensor:
+        """Codes `(B, dim)` as the discriminator sees them at this moment of the training.
+
+        Instance noise joins the parts of a prior that has gaps, and the encoder feels a part that it does not
+        use yet.
+        """
+        if not self.instance_noise:
+            return code
+        std = self.instance_noise * falling(batch.progress, BLURRED_SHARE)
+        return code + std * torch.randn(code.shape, generator=batch.generator, device=code.device)
+
     def reconstruction_loss(self, batch: Batch) -> Terms:
         """1/2 ||x - p(x|z)||^2 with z ~ q(z|x)."""
         reconstruction = self.decoder(self.corrupted_code(batch))
@@ -165,11 +183,13 @@ class AdversarialAutoencoder(nn.Module):
         """Tell samples of the prior (positive) from codes (negative)."""
         fake = self.regularized_code(batch).detach()
         real = self.prior.sample(len(fake), batch.generator, fake.device)
+        real, fake = self.blurred(real, batch), self.blurred(fake, batch)
         return {"discriminator": discriminator_loss(self.discriminator, real, fake)}
 
     def generator_loss(self, batch: Batch) -> Terms:
         """Fool the discriminator."""
-        return {"generator": generator_loss(self.discriminator, self.regularized_code(batch))}
+        fake = self.blurred(self.regularized_code(batch), batch)
+        return {"generator": generator_loss(self.discriminator, fake)}
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Codes `(N, dim)` of clean images `(N, D)`; a stochastic posterior draws one sample each."""

@@ -92,13 +92,14 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Positive: a sample of the label's region and the label; negative: a code and its image's label."""
         fake = self.regularized_code(batch).detach()
-        real = self.prior.sample_given(batch.y, batch.generator)
+        real = self.blurred(self.prior.sample_given(batch.y, batch.generator), batch)
+        fake = self.blurred(fake, batch)
         real, fake = self.with_label(real, batch.y), self.with_label(fake, batch.y)
         return {"discriminator": discriminator_loss(self.discriminator, real, fake)}
 
     def generator_loss(self, batch: Batch) -> Terms:
         """Fool the discriminator that knows the label."""
-        fake = self.with_label(self.regularized_code(batch), batch.y)
+        fake = self.with_label(self.blurred(self.regularized_code(batch), batch), batch.y)
         return {"generator": generator_loss(self.discriminator, fake)}
 
     def prior_probability(self, code: Tensor) -> Tensor:
