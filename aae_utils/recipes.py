@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from aae_utils import Setting
 from aae_utils.checks import require_flag, require_kind, require_known, require_whole
 from aae_utils.data import LABELS, DataSettings, ImageData, Splits
-from aae_utils.training import TrainingSettings
+from aae_utils.training import Rates, TrainingSettings
 
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 DIGITS = 10
@@ -143,6 +143,30 @@ def in_both_settings(
 def late_drop(epochs: int, **changes: Any) -> TrainingSettings:
     """Laptop training: rates fall after four fifths of the epochs; bfloat16 or TensorFloat32 where fast."""
     return TrainingSettings(epochs, drops=(4 * epochs // 5,), precision="auto", **changes)
+
+
+def steady_game(
+    epochs: int,
+    *,
+    slower: int,
+    reconstruction: float = 0.01,
+    discriminator: float = 0.1,
+    generator: float = 0.1,
+) -> TrainingSettings:
+    """Laptop training for a q(z) that has to match p(z) closely, with the learning rates of three phases.
+
+    After epoch `slower` the reconstruction learns at a tenth of its rate while the game goes on. The weights
+    are averaged.
+    """
+    return TrainingSettings(
+        epochs,
+        reconstruction=Rates(reconstruction, 0.9),
+        discriminator=Rates(discriminator, 0.1, constant=True),
+        generator=Rates(generator, 0.1, constant=True),
+        drops=(slower,),
+        averaging=0.99,
+        precision="auto",
+    )
 
 
 def shrink(recipe: Recipe, images: int = 200, epochs: int = 1, units: int = 16) -> Recipe:

@@ -26,10 +26,10 @@ from aae_utils.recipes import (
     Recipe,
     in_both_settings,
     in_chunks,
-    late_drop,
+    steady_game,
 )
 from aae_utils.seeds import random_stream
-from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings, falling
+from aae_utils.training import Batch, Phase, Rates, Terms, falling
 
 Reduction = Literal["sum", "mean"]
 MONITORED = 2000
@@ -227,28 +227,28 @@ SMALL: dict[str, Any] = {"units": 500, "discriminator_units": 250, "init_std": 0
 """Smaller networks. Larger initial weights, since from N(0, 0.01^2) a discriminator sleeps for epochs."""
 
 
-FULL_DISCRIMINATOR, SLOW_DISCRIMINATOR = Rates(0.1, 0.1), Rates(0.05, 0.1)
-"""The paper's rate, and half of it."""
+SLOW_DISCRIMINATOR = Rates(0.05, 0.1)
+"""Half the paper's rate."""
 
 
 def _figure_2(
     name: str,
     reproduces: str,
     model: AdversarialSettings,
-    discriminator: Rates = FULL_DISCRIMINATOR,
+    discriminator: float = 0.1,
     film: bool = False,
 ) -> tuple[Recipe, Recipe]:
     paper = Recipe(name, reproduces, "paper", model, APPENDIX_A21, film=film)
-    training = TrainingSettings(14, drops=(10,), discriminator=discriminator)
+    training = steady_game(24, slower=10, discriminator=discriminator)
     return in_both_settings(paper, replace(model, **SMALL), training)
 
 
 def _figure_2b() -> tuple[Recipe, Recipe]:
-    """The mixture is narrow: it needs a sharper discriminator, and an autoencoder that yields to it."""
+    """The mixture has gaps: it needs a blurred start, and an autoencoder that yields to the discriminator."""
     model = AdversarialSettings(MIXTURE)
     paper = Recipe("aae-mixture", "Figure 2B", "paper", model, APPENDIX_A21)
-    small = replace(model, **SMALL | {"discriminator_units": 500})
-    training = late_drop(40, reconstruction=Rates(0.0005, 0.9), discriminator=SLOW_DISCRIMINATOR)
+    small = replace(model, **SMALL | {"discriminator_units": 500}, instance_noise=3.0)
+    training = steady_game(30, slower=12, reconstruction=0.0005, discriminator=0.05)
     return in_both_settings(paper, small, training)
 
 
@@ -259,12 +259,12 @@ RECIPES = (
         "aae-gaussian-posterior",
         "Section 2, Gaussian q(z|x)",
         AdversarialSettings(GAUSSIAN, posterior="gaussian"),
-        SLOW_DISCRIMINATOR,
+        discriminator=0.05,
     ),
     _figure_2(
         "aae-universal-posterior",
         "Section 2, universal approximator q(z|x)",
         AdversarialSettings(GAUSSIAN, posterior="universal"),
-        SLOW_DISCRIMINATOR,
+        discriminator=0.05,
     ),
 )

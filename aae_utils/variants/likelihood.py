@@ -16,7 +16,7 @@ from torch import Tensor
 from aae_utils.data import DataSettings, Splits
 from aae_utils.metrics.parzen import LikelihoodEstimate, SampleStream, parzen_estimate
 from aae_utils.priors import Gaussian
-from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings, late_drop
+from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings, late_drop, steady_game
 from aae_utils.seeds import random_stream
 from aae_utils.training import Rates, TrainingSettings
 from aae_utils.variants.adversarial import SMALL, AdversarialSettings
@@ -100,18 +100,10 @@ def _numbers(estimate: LikelihoodEstimate) -> dict[str, float]:
 
 
 def _mnist() -> tuple[Recipe, Recipe]:
-    """The samples come from p(z), so q(z) must match it: the game goes on while the reconstruction slows."""
+    """The samples come from p(z), so q(z) must match it."""
     model = LikelihoodSettings()
     paper = Recipe("likelihood-mnist", "Table 1 and Figure 5, MNIST", "paper", model, APPENDIX_A21)
-    training = TrainingSettings(
-        60,
-        reconstruction=Rates(0.005, 0.9),
-        discriminator=Rates(0.1, 0.1, constant=True),
-        generator=Rates(0.2, 0.1, constant=True),
-        drops=(40,),
-        averaging=0.99,
-        precision="auto",
-    )
+    training = steady_game(60, slower=40, reconstruction=0.005, generator=0.2)
     return in_both_settings(paper, model, training)
 
 
