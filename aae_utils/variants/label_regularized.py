@@ -129,6 +129,5 @@ def _figure_4(
 
 RECIPES = (
     _figure_4("labeled-mixture", "Figures 4A and 4B", GaussianMixture()),
-    # without instance noise a digit can end on the wrong stretch of the roll
     _figure_4("labeled-swiss-roll", "Figures 4C and 4D", SwissRoll(), instance_noise=3.0),
 )
