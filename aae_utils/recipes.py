@@ -153,10 +153,10 @@ def steady_game(
     discriminator: float = 0.1,
     generator: float = 0.1,
 ) -> TrainingSettings:
-    """Laptop training for a q(z) that has to match p(z) closely, with the learning rates of three phases.
+    """Laptop training for a q(z) that has to match p(z) closely.
 
-    After epoch `slower` the reconstruction learns at a tenth of its rate while the game goes on. The weights
-    are averaged.
+    `reconstruction`, `discriminator` and `generator` are the learning rates of the three phases. After epoch
+    `slower` the reconstruction learns at a tenth of its rate while the game goes on. Weights are averaged.
     """
     return TrainingSettings(
         epochs,

@@ -170,7 +170,7 @@ _WORDS = {
     "model.label_scale": "height of the one-hot labels",
     "model.code_noise": "noise on the decoder's code",
     "model.last_code_noise": "noise on the decoder's code at the end",
-    "model.instance_noise": "noise at first on the codes that the discriminator sees",
+    "model.instance_noise": "noise at first on the samples and codes that the discriminator sees",
     "model.label_softness": "share that one-hot samples give away at first",
     "model.match_label": "y matched to its prior",
     "model.match_style": "z matched to its prior",
@@ -214,10 +214,13 @@ def _first_stage(start: Start, recipe: Recipe) -> str:
     networks = " and ".join(dict.fromkeys(part.partition(".")[0].replace("_", " ") for part in start.parts))
     first = get_recipe(start.recipe, recipe.setting)
     words = [f"first stage: {networks} from {start.recipe}"]
+    if first.start:
+        words.append(f"which starts from {first.start.recipe}")
     if start.starts > 1:
         words.append(f"the best of {start.starts} by its reconstruction")
     if isinstance(first.model, ClusteringSettings):
-        words.append("with the clusters that last")
+        if first.model.classes != getattr(recipe.model, "classes", None):
+            words.append("with the clusters that last")
     elif first.data.labels == recipe.data.labels:
         words.append("same labels")
     return ", ".join(words)

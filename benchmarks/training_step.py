@@ -153,7 +153,7 @@ def plain_products(products: list[Product], precision: str = "float32") -> Calla
 
 
 def plain_updates(trainer: Trainer) -> Callable[[], None]:
-    """A function that does what the updates of a step cannot do without, and nothing else.
+    """A function that does the updates of a step, as separate passes over the weights, and nothing else.
 
     Each optimizer moves its weights once; in bfloat16 each weight that a phase moves is rounded once, into
     memory that is there already, and so is each gradient widened to float32. The trainer's weights change.

@@ -157,6 +157,19 @@ def test_a_map_starts_from_a_wider_clustering(mnist_files, tmp_path, monkeypatch
     torch.testing.assert_close(model.encoder(shown)[0], run.model().encoder(shown)[0][:, kept])
 
 
+def test_the_map_starts_from_all_twenty_of_its_clusters(mnist_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduction, "deviation", lambda run: "")
+    train_recipe(shrink(get_recipe("clustering-30")), 0, tmp_path, "cpu", progress=False)
+    first = get_recipe("clustering-20")
+    first = train_recipe(replace(shrink(first), start=first.start), 0, tmp_path, "cpu", progress=False)
+    recipe = get_recipe("reduction-unsupervised")
+    second = replace(shrink(recipe), start=recipe.start)
+    splits = load_splits(second.data)
+    model = make_trainer(second, splits, 0, root=tmp_path).model.eval()
+    shown = splits.train.images[:20]
+    torch.testing.assert_close(model.encoder(shown)[0], first.model().encoder(shown)[0])
+
+
 def test_no_training_starts_from_fewer_clusters(mnist_files, tmp_path, monkeypatch):
     monkeypatch.setattr(reproduction, "deviation", lambda run: "")
     train_recipe(shrink(get_recipe("clustering-16")), 0, tmp_path, "cpu", progress=False)

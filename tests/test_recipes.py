@@ -219,6 +219,11 @@ def test_first_stages_of_the_laptop_go_back_to_random_weights():
     }
     assert {start.starts for start in starts.values() if start} == {1}
     assert not any(get_recipe(name, "paper").start for name in NAMES)
+    for stage in filter(None, starts.values()):
+        chain = [stage.recipe]
+        while starts[chain[-1]] is not None:
+            chain.append(starts[chain[-1]].recipe)
+            assert len(chain) < 3
 
 
 def test_several_starts_have_seeds_that_no_other_run_takes():

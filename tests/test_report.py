@@ -194,6 +194,18 @@ def test_deviations_are_said_in_words_from_the_first_stage_to_the_data():
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("clustering-16", "encoder and decoder from clustering-30, with the clusters that last"),
+        ("clustering-20", "encoder and decoder from clustering-30, with the clusters that last"),
+        ("reduction-unsupervised", "encoder from clustering-20, which starts from clustering-30"),
+    ],
+)
+def test_deviations_name_the_stages_before(name, stage):
+    assert report.deviations(get_recipe(name))[0] == f"first stage: {stage}"
+
+
 def test_another_kind_of_prior_is_one_deviation_and_its_parameters_are_named():
     paper = get_recipe("aae-gaussian", "paper")
     other = replace(paper, model=replace(paper.model, prior=GaussianMixture(classes=3)))

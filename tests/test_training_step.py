@@ -106,8 +106,13 @@ def test_a_measurement_takes_turns(benchmark):
 def test_a_measurement_counts_the_operations_of_a_step(benchmark):
     timing, flops = benchmark.measure(VariationalSettings(units=8), 64, 0.0, "bfloat16")
     assert len(timing.steps) == len(timing.plain) == len(timing.updates) == 3
-    assert 0 < timing.bound < 1
     assert flops > 0
+
+
+def test_the_bound_is_the_share_of_the_products_in_products_and_updates(benchmark):
+    timing = benchmark.Timing(steps=[2.0, 2.0, 2.0], plain=[1.0, 3.0, 1.0], updates=[0.25, 1.0, 1.0])
+    assert timing.fractions == [0.5, 0.5, 1.5]
+    assert timing.bound == 0.75
 
 
 @pytest.mark.parametrize(("precision", "copies"), [("float32", 0), ("bfloat16", 2 * (4 + 1 + 2))])

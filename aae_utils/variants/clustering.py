@@ -82,7 +82,7 @@ FROM_THIRTY = Start("clustering-30", ("encoder", "decoder"))
 
 RECIPES = (
     _table_3(16, "Table 3, 16 clusters and Figure 9", late_drop(4), FROM_THIRTY),
-    # the paper prints twenty for CatGAN alone; here they are also the first stage of Figure 11C
+    # the paper prints twenty for CatGAN alone; here Figure 11C starts from them
     _table_3(20, "Table 3, 20 clusters", late_drop(4), FROM_THIRTY),
     _table_3(30, "Table 3, 30 clusters", late_drop(100)),
 )
