@@ -501,6 +501,19 @@ def test_a_wrong_input_is_refused_in_one_sentence(draw, says):
     assert ". " not in message
 
 
+def test_long_names_of_variations_leave_the_curves_their_room():
+    curves = pd.DataFrame(
+        {"epoch": [1, 2] * 2, "variation": ["a"] * 2 + ["b " * 60] * 2, "validation_error": 4 * [3.0]}
+    )
+    figure = figures.variations(curves, "validation_error")
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    place = axes.get_position()
+    assert place.width > 0.7 and place.height > 0.4
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names[0] == "a" and max(map(len, names[1].splitlines())) <= 40
+
+
 # --- the diagrams of the book ----------------------------------------------------------------
 
 

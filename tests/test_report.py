@@ -318,6 +318,15 @@ def cells(path: Path) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" |")] for line in lines if line.startswith("|")]
 
 
+def test_the_glance_counts_the_stages_of_what_is_reached(tmp_path):
+    for name, error in (("reduction-unsupervised", 9.0), ("reduction-10d", 3.0)):
+        write_run(tmp_path / "runs", get_recipe(name), {"error": error})
+    report.write_report(tmp_path / "runs", tmp_path / "tables")
+    glance = (tmp_path / "tables" / "glance.md").read_text()
+    assert "Figure 11C, 2-D, 20 clusters (trained in three stages, where the paper has one)" in glance
+    assert "Figure 11D, 10-D, 100 labels (trained in two stages, where the paper has one)" in glance
+
+
 def test_the_report_tells_what_is_there_and_how_to_get_the_rest(three_seeds, tmp_path):
     root, folder = three_seeds, tmp_path / "tables"
     (root / "baseline-100" / "laptop-seed0").mkdir(parents=True)

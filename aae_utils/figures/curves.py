@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,8 @@ ABBREVIATIONS = ("kl", "nmi", "ari")
 # What a player loses while the discriminator cannot tell: it sums over two sides, the generator has one.
 CHANCE = {"discriminator": (2 * LN_2, "2 ln 2"), "generator": (LN_2, "ln 2")}
 LEAST_SHARE = 0.005
+LETTERS = 40
+"""In a line of the legend above curves; more would leave them no room."""
 
 
 def losses(history: pd.DataFrame | Sequence[pd.DataFrame], *, columns: Sequence[str] | None = None) -> Figure:
@@ -77,7 +80,9 @@ def variations(curves: pd.DataFrame, measure: str) -> Figure:
     if missing or curves.empty:
         raise FigureError(f"variations needs epochs of {', '.join(sorted(missing)) or measure} to draw.")
     first = curves["epoch"].min()
-    lines = curves["variation"].nunique() + (first < 1)  # the legend above has one for each
+    names = {name: fill(name, LETTERS) for name in curves["variation"].unique()}
+    curves = curves.assign(variation=curves["variation"].map(names))
+    lines = "\n".join(names.values()).count("\n") + 1 + (first < 1)  # of the legend above
     figure, axes = figure_and_axes(None, (4.0, 2.6 + 0.21 * lines))
     if first < 1:
         axes.axvspan(first - 0.5, 0.5, color=ABSENT_COLOR, linewidth=0, label="every label is shown")
@@ -87,7 +92,7 @@ def variations(curves: pd.DataFrame, measure: str) -> Figure:
         markers=True, markersize=5, markeredgewidth=0, errorbar=_range, legend="full",
     )  # fmt: skip
     metric = metric_of(measure)
-    axes.set(xlabel="epoch", ylabel=metric.title)
+    axes.set(xlabel="epoch", ylabel=fill(metric.title, LETTERS - 10))
     if not metric.higher_is_better:
         axes.set_ylim(bottom=0)
     axes.locator_params(axis="x", nbins=8, integer=True)
