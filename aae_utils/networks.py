@@ -30,7 +30,7 @@ class Corruption:
     def __call__(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Corrupt images `(N, D)`: Gaussian noise, then dropout that keeps the mean."""
         if self.noise_std:
-            x = x + self.noise_std * torch.randn(x.shape, generator=generator, device=x.device)
+            x = with_noise(x, self.noise_std, generator)
         if self.dropout:
             kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.dropout
             x = x * kept / (1 - self.dropout)
@@ -226,8 +226,12 @@ class MissingNetwork(nn.Module):
 
 def reparametrize(mean: Tensor, log_variance: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw z = mean + std * epsilon, epsilon ~ N(0, I), so that gradients reach mean and variance."""
-    epsilon = torch.randn(mean.shape, generator=generator, device=mean.device)
-    return mean + (0.5 * log_variance).exp() * epsilon
+    return with_noise(mean, (0.5 * log_variance).exp(), generator)
+
+
+def with_noise(values: Tensor, std: float | Tensor, generator: torch.Generator | None) -> Tensor:
+    """Values of any shape plus standard-normal noise times `std`."""
+    return values + std * torch.randn(values.shape, generator=generator, device=values.device)
 
 
 def require_width(values: Tensor, width: int, what: str) -> Tensor:

@@ -18,7 +18,7 @@ from aae_utils.metrics.table import DESCRIPTIVE, METRICS, metric_of
 from aae_utils.paper import AAE, PAPER, PaperNumber, paper_numbers
 from aae_utils.recipes import SETTINGS, Recipe, Setting, Start
 from aae_utils.runs import Run, deviation, existing_root, list_runs
-from aae_utils.variants import get_recipe, recipe_names
+from aae_utils.variants import get_recipe, recipe_names, stages_before
 from aae_utils.variants.clustering import ClusteringSettings
 
 NO_NUMBER = "-"
@@ -214,8 +214,7 @@ def _first_stage(start: Start, recipe: Recipe) -> str:
     networks = " and ".join(dict.fromkeys(part.partition(".")[0].replace("_", " ") for part in start.parts))
     first = get_recipe(start.recipe, recipe.setting)
     words = [f"first stage: {networks} from {start.recipe}"]
-    if first.start:
-        words.append(f"which starts from {first.start.recipe}")
+    words += [f"which starts from {name}" for name in stages_before(first)]
     if start.starts > 1:
         words.append(f"the best of {start.starts} by its reconstruction")
     if isinstance(first.model, ClusteringSettings):

@@ -40,7 +40,7 @@ from aae_utils.reproduction import (
 from aae_utils.runs import run_folder, run_name
 from aae_utils.stacking import Stack, train_together
 from aae_utils.training import Trainer
-from aae_utils.variants import get_recipe
+from aae_utils.variants import get_recipe, stages_before
 
 Status = Literal["trained", "there already", "failed"]
 
@@ -164,15 +164,8 @@ def stages(jobs: Sequence[Job]) -> list[list[Job]]:
     """The jobs that start from random weights, then those that start from their runs, and so on."""
     by_depth: dict[int, list[Job]] = {}
     for job in jobs:
-        by_depth.setdefault(_depth(job.recipe), []).append(job)
+        by_depth.setdefault(len(stages_before(job.recipe)), []).append(job)
     return [by_depth[depth] for depth in sorted(by_depth)]
-
-
-def _depth(recipe: Recipe) -> int:
-    """How many runs have to be made one after the other before the recipe's."""
-    if recipe.start is None:
-        return 0
-    return 1 + _depth(get_recipe(recipe.start.recipe, recipe.setting))
 
 
 def first_stages(recipe: Recipe, seed: int) -> list[tuple[Recipe, int]]:

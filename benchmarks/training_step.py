@@ -162,9 +162,9 @@ def plain_updates(trainer: Trainer) -> Callable[[], None]:
     for phase in trainer.phases:
         for weights in phase.parameters():
             weights.grad = torch.zeros_like(weights)
-        layers = [layer for network in phase.networks for layer in network.modules()]
-        for layer in layers:
-            if isinstance(layer, nn.Linear) and not isinstance(layer, CodeLayer):
+        for layer in (layer for network in phase.networks for layer in network.modules()):
+            rounded = trainer.precision == "bfloat16" and not isinstance(layer, CodeLayer)
+            if rounded and isinstance(layer, nn.Linear):
                 weights = layer.weight.detach()
                 copies.append((torch.empty_like(weights, dtype=torch.bfloat16), weights))
                 copies.append((torch.empty_like(weights), weights.bfloat16()))
@@ -172,7 +172,7 @@ def plain_updates(trainer: Trainer) -> Callable[[], None]:
     def run() -> None:
         for optimizer in trainer.optimizers:
             optimizer.step()
-        for target, source in copies if trainer.precision == "bfloat16" else ():
+        for target, source in copies:
             target.copy_(source)
 
     return run

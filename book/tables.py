@@ -36,9 +36,8 @@ from aae_utils.report import (
     values_of,
 )
 from aae_utils.runs import Run
-from aae_utils.scheduling import first_stages
 from aae_utils.studies import State
-from aae_utils.variants import VARIANTS, get_recipe, recipe_names
+from aae_utils.variants import VARIANTS, get_recipe, recipe_names, stages_before
 from aae_utils.variants.semi_supervised import BaselineSettings
 
 
@@ -288,7 +287,7 @@ def _with_caveat(one: Comparison) -> str:
     if isinstance(recipe.model, BaselineSettings):
         caveat = " (the baseline, without an autoencoder)"
     elif recipe.start:
-        stages = {1: "two", 2: "three"}[len(first_stages(recipe, 0))]
+        stages = ("two", "three", "four")[len(stages_before(recipe)) - 1]
         caveat = f" (trained in {stages} stages, where the paper has one)"
     elif one.number.metric == "log_likelihood_10m":
         caveat = " (with sigma chosen anew)"

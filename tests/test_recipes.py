@@ -13,7 +13,7 @@ from aae_utils.priors import Gaussian, GaussianMixture, SwissRoll
 from aae_utils.recipes import SETTINGS, Start, shrink
 from aae_utils.runs import load_run
 from aae_utils.training import Rates, TrainingSettings
-from aae_utils.variants import VARIANTS, get_recipe, recipe_names
+from aae_utils.variants import VARIANTS, get_recipe, recipe_names, stages_before
 from aae_utils.variants.clustering import ClusteringSettings
 from aae_utils.variants.dimensionality_reduction import FixedHeads, LearnedHeads
 
@@ -219,11 +219,10 @@ def test_first_stages_of_the_laptop_go_back_to_random_weights():
     }
     assert {start.starts for start in starts.values() if start} == {1}
     assert not any(get_recipe(name, "paper").start for name in NAMES)
-    for stage in filter(None, starts.values()):
-        chain = [stage.recipe]
-        while starts[chain[-1]] is not None:
-            chain.append(starts[chain[-1]].recipe)
-            assert len(chain) < 3
+    for name in NAMES:
+        stages = stages_before(get_recipe(name))
+        assert len(stages) < 3 and (not stages or starts[stages[-1]] is None)
+    assert stages_before(get_recipe("reduction-unsupervised")) == ["clustering-20", "clustering-30"]
 
 
 def test_several_starts_have_seeds_that_no_other_run_takes():

@@ -345,7 +345,7 @@ def test_instance_noise_is_on_all_that_the_discriminator_sees_and_falls(name, ki
 def test_no_instance_noise_draws_nothing():
     model, batch = build("adversarial"), make_batch()
     code = torch.ones(4, 2)
-    assert model.blurred(code, batch) is code
+    assert model.judged(code, batch) is code
     assert torch.equal(batch.generator.get_state(), seeded(2).get_state())
 
 

@@ -45,3 +45,10 @@ def get_recipe(name: str, setting: Setting = "laptop") -> Recipe:
     require_known("recipe", name, _RECIPES)
     require_known("setting", setting, SETTINGS)
     return _RECIPES[name][SETTINGS.index(setting)]
+
+
+def stages_before(recipe: Recipe) -> list[str]:
+    """The names of the recipes that a recipe goes back to, the nearest first; none from random weights."""
+    if recipe.start is None:
+        return []
+    return [recipe.start.recipe, *stages_before(get_recipe(recipe.start.recipe, recipe.setting))]

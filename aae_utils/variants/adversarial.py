@@ -18,7 +18,15 @@ from aae_utils.checks import require_kind, require_known, require_number, requir
 from aae_utils.data import ImageData, Splits
 from aae_utils.metrics.matching import prior_distance
 from aae_utils.metrics.reconstruction import reconstruction_error
-from aae_utils.networks import Corruption, Decoder, Discriminator, Encoder, Output, Posterior
+from aae_utils.networks import (
+    Corruption,
+    Decoder,
+    Discriminator,
+    Encoder,
+    Output,
+    Posterior,
+    with_noise,
+)
 from aae_utils.priors import Gaussian, GaussianMixture, Prior, SwissRoll
 from aae_utils.recipes import (
     APPENDIX_A21,
@@ -163,8 +171,12 @@ class AdversarialAutoencoder(nn.Module):
         """
         return batch.once("code", lambda: self.corrupted_code(batch))
 
-    def blurred(self, code: Tensor, batch: Batch) -> Tensor:
-        """Codes `(B, dim)` as the discriminator sees them at this moment of the training.
+    def prior_sample(self, batch: Batch) -> Tensor:
+        """As many samples `(B, dim)` of the prior as the batch has images."""
+        return self.prior.sample(len(batch.x), batch.generator, batch.x.device)
+
+    def judged(self, code: Tensor, batch: Batch) -> Tensor:
+        """What the discriminator sees of samples and codes `(B, dim)` at this moment of the training.
 
         Instance noise joins the parts of a prior that has gaps, and the encoder feels a part that it does not
         use yet.
@@ -172,7 +184,7 @@ class AdversarialAutoencoder(nn.Module):
         if not self.instance_noise:
             return code
         std = self.instance_noise * falling(batch.progress, BLURRED_SHARE)
-        return code + std * torch.randn(code.shape, generator=batch.generator, device=code.device)
+        return with_noise(code, std, batch.generator)
 
     def reconstruction_loss(self, batch: Batch) -> Terms:
         """1/2 ||x - p(x|z)||^2 with z ~ q(z|x)."""
@@ -182,13 +194,12 @@ class AdversarialAutoencoder(nn.Module):
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Tell samples of the prior (positive) from codes (negative)."""
         fake = self.regularized_code(batch).detach()
-        real = self.prior.sample(len(fake), batch.generator, fake.device)
-        real, fake = self.blurred(real, batch), self.blurred(fake, batch)
-        return {"discriminator": discriminator_loss(self.discriminator, real, fake)}
+        real = self.judged(self.prior_sample(batch), batch)
+        return {"discriminator": discriminator_loss(self.discriminator, real, self.judged(fake, batch))}
 
     def generator_loss(self, batch: Batch) -> Terms:
         """Fool the discriminator."""
-        fake = self.blurred(self.regularized_code(batch), batch)
+        fake = self.judged(self.regularized_code(batch), batch)
         return {"generator": generator_loss(self.discriminator, fake)}
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -18,16 +18,14 @@ from aae_utils.data import UNLABELED, DataSettings, ImageData, Splits
 from aae_utils.metrics.matching import region_share
 from aae_utils.networks import Corruption
 from aae_utils.priors import GaussianMixture, LabeledPrior, SwissRoll
-from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings, late_drop
-from aae_utils.training import Batch, Rates, Terms, TrainingSettings
+from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings
+from aae_utils.training import Batch, Rates, TrainingSettings
 from aae_utils.variants.adversarial import (
     MONITORED,
     SMALL,
     AdversarialAutoencoder,
     AdversarialSettings,
     codes_of,
-    discriminator_loss,
-    generator_loss,
     match,
 )
 
@@ -90,18 +88,13 @@ class LabelRegularizedAutoencoder(AdversarialAutoencoder):
         one_hot = functional.one_hot(switch, classes + 1).to(code.dtype)
         return torch.cat((code, self.label_scale * one_hot), dim=1)
 
-    def discriminator_loss(self, batch: Batch) -> Terms:
-        """Positive: a sample of the label's region and the label; negative: a code and its image's label."""
-        fake = self.regularized_code(batch).detach()
-        real = self.blurred(self.prior.sample_given(batch.y, batch.generator), batch)
-        fake = self.blurred(fake, batch)
-        real, fake = self.with_label(real, batch.y), self.with_label(fake, batch.y)
-        return {"discriminator": discriminator_loss(self.discriminator, real, fake)}
+    def prior_sample(self, batch: Batch) -> Tensor:
+        """Samples `(B, dim)` of the regions of the batch's labels, of the whole prior where y is -1."""
+        return self.prior.sample_given(batch.y, batch.generator)
 
-    def generator_loss(self, batch: Batch) -> Terms:
-        """Fool the discriminator that knows the label."""
-        fake = self.with_label(self.blurred(self.regularized_code(batch), batch), batch.y)
-        return {"generator": generator_loss(self.discriminator, fake)}
+    def judged(self, code: Tensor, batch: Batch) -> Tensor:
+        """Samples and codes `(B, dim)` beside the one-hot of the labels: positive and negative pairs."""
+        return self.with_label(super().judged(code, batch), batch.y)
 
     def prior_probability(self, code: Tensor) -> Tensor:
         """D(z) `(N,)` of codes `(N, dim)` as the discriminator judges an image without a label."""
@@ -120,25 +113,21 @@ def _figure_4(
     name: str,
     reproduces: str,
     prior: GaussianMixture | SwissRoll,
-    training: TrainingSettings,
+    drop: int,
     instance_noise: float = 0.0,
 ) -> tuple[Recipe, Recipe]:
     model = LabelRegularizedSettings(prior)
     paper = Recipe(name, reproduces, "paper", model, APPENDIX_A21, DataSettings(labels=10_000), film=True)
     sizes = SMALL | {"discriminator_units": 500}
     small = replace(model, **sizes, corruption=NOISE, label_scale=10.0, instance_noise=instance_noise)
-    training = replace(training, reconstruction=Rates(0.0005, 0.9), averaging=0.99)
+    training = TrainingSettings(
+        40, reconstruction=Rates(0.0005, 0.9), drops=(drop,), averaging=0.99, precision="auto"
+    )
     return in_both_settings(paper, small, training)
 
 
 RECIPES = (
-    _figure_4("labeled-mixture", "Figures 4A and 4B", GaussianMixture(), late_drop(40)),
+    _figure_4("labeled-mixture", "Figures 4A and 4B", GaussianMixture(), drop=32),
     # At its first rates the discriminator of the roll gets ahead once the instance noise has gone.
-    _figure_4(
-        "labeled-swiss-roll",
-        "Figures 4C and 4D",
-        SwissRoll(),
-        TrainingSettings(40, drops=(24,), precision="auto"),
-        instance_noise=3.0,
-    ),
+    _figure_4("labeled-swiss-roll", "Figures 4C and 4D", SwissRoll(), drop=24, instance_noise=3.0),
 )

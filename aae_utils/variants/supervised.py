@@ -22,6 +22,7 @@ from aae_utils.metrics.classification import (
 )
 from aae_utils.metrics.matching import prior_distance
 from aae_utils.metrics.reconstruction import reconstruction_error
+from aae_utils.networks import with_noise
 from aae_utils.priors import Gaussian
 from aae_utils.recipes import APPENDIX_A21, Recipe, in_both_settings, late_drop
 from aae_utils.seeds import random_stream
@@ -119,7 +120,7 @@ class SupervisedAutoencoder(AdversarialAutoencoder):
         if self.last_code_noise is not None:
             fallen = 1 - falling(batch.progress, NOISE_SHARE)
             std = self.code_noise + fallen * (self.last_code_noise - self.code_noise)
-        return z + std * torch.randn(z.shape, generator=batch.generator, device=z.device)
+        return with_noise(z, std, batch.generator)
 
     def decode(self, code: Tensor, y: Tensor | None = None) -> Tensor:
         """Images `(N, D)` of styles `(N, dim)` and labels y `(N,)`."""
