@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from aae_utils.errors import out_of_memory
+
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
 NEW_CHECKPOINT = "checkpoint.new.pt"
@@ -86,7 +88,11 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
     for path in found:
         try:
             return _read_checkpoint(path, device)
+        except PermissionError as error:
+            raise CheckpointError(f"{path} cannot be read ({error.strerror}): make it readable.") from error
         except Exception as error:  # torch.load raises many kinds for a damaged file
+            if out_of_memory(error):
+                raise
             warnings.warn(f"{path} cannot be read ({error}): trying the one before.", stacklevel=2)
     if found:
         raise CheckpointError(

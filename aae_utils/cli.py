@@ -439,7 +439,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _say(str(error))
         sys.exit(MISTAKE)
     except (RuntimeError, MemoryError) as error:
-        from aae_utils.scheduling import in_one_line, out_of_memory
+        from aae_utils.errors import in_one_line, out_of_memory
 
         if not out_of_memory(error) and not type(error).__module__.startswith("aae_utils"):
             raise

@@ -47,6 +47,8 @@ def start_right(trainer: Trainer, recipe: Recipe, splits: LearningSplits, work: 
     resume(first, work / "prepared")
     monitor = make_monitor(recipe, splits.validation)
     first.fit(lambda taught: monitor(taught.model), work / "prepared", progress=False)  # type: ignore[arg-type]
+    trainer.notes["parts"] = first.notes["parts"]
+    note_part(trainer)
     trainer.notes["prepared"] = [row | {"epoch": row["epoch"] - PREPARED_EPOCHS} for row in first.history]
 
 

@@ -75,7 +75,8 @@ class Film:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        self.step, self.limit, self.frames = state["step"], state["limit"], state["frames"]
+        self.step, self.limit = state["step"], state["limit"]
+        self.frames = [_on_host(frame) for frame in state["frames"]]  # a checkpoint is read onto the device
         self.sums, self.summed = state["sums"], state["summed"]
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -98,6 +99,10 @@ class Film:
         if "critic" in self.frames[-1]:
             tensors["critic"] = torch.stack([frame["critic"] for frame in self.frames]).view(-1, GRID, GRID)
         return tensors, {"losses": ",".join(names)}
+
+
+def _on_host(frame: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in frame.items()}
 
 
 def moments(steps: int) -> tuple[int, ...]:

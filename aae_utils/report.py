@@ -221,7 +221,7 @@ def _first_stage(start: Start, recipe: Recipe) -> str:
         if first.model.classes != getattr(recipe.model, "classes", None):
             words.append("with the clusters that last")
     elif first.data.labels == recipe.data.labels:
-        words.append("same labels")
+        words.append("same labels" if start.starts == 1 else "each with labels of its own")
     return ", ".join(words)
 
 
@@ -285,8 +285,9 @@ def time_in_words(seconds: float) -> str:
 def expected_time(recipe: Recipe, runs: RunGroups) -> Duration | None:
     """The median time of a recipe's runs; else an estimate from its other setting; None without any run.
 
-    The estimate takes the fastest epoch of the known run, since a busy machine has slow ones, and time as
-    proportional to parameters times epochs.
+    The estimate takes time as proportional to parameters times epochs, and the fastest epoch of the known
+    run, since a busy machine has slow ones. On a GPU it takes the mean one: there an epoch's time may be
+    that in which its steps were queued.
     """
     known = runs.get((recipe.name, recipe.setting))
     if known:
@@ -294,8 +295,10 @@ def expected_time(recipe: Recipe, runs: RunGroups) -> Duration | None:
     for other in (runs[recipe.name, s][0] for s in SETTINGS if (recipe.name, s) in runs):
         if other.recipe.data == recipe.data:
             work = _work(recipe, other.image_dim) / _work(other.recipe, other.image_dim)
-            fastest = other.recipe.training.epochs * other.history()["seconds"].min()
-            return Duration(fastest * work, other.trained_on, False)
+            seconds = other.seconds
+            if all(part.device == "cpu" for part in other.description.parts):
+                seconds = other.recipe.training.epochs * other.history()["seconds"].min()
+            return Duration(seconds * work, other.trained_on, False)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import shutil
@@ -116,7 +117,9 @@ def train_recipe(
         resume(trainer, work)
         model = fit(trainer, recipe, splits, work, checkpoint_seconds, progress)
         weights = rounded_weights(model, recipe.keep)
-        with ended_by_divergence(work):  # weights too large for float16 are infinite as stored
+        with ended_by_divergence(work):
+            if not all(value.isfinite().all() for value in weights.values()):  # too large for float16
+                raise TrainingDiverged(WILD)
             results = evaluate_model(recipe, _as_stored(model, recipe, weights, trainer), splits)
         description = _description(recipe, seed, splits.train.dim, results, trainer)
         film = trainer.film.tensors() if trainer.film else None
@@ -366,7 +369,8 @@ def note_part(trainer: Trainer) -> None:
 
 
 def _as_stored(model: nn.Module, recipe: Recipe, weights: dict[str, Tensor], trainer: Trainer) -> nn.Module:
-    """The model as its run will give it again: rounded weights, and only the networks that are kept."""
+    """A copy of the model as its run will give it again: rounded weights, only the networks that are kept."""
+    model = copy.deepcopy(model)
     withhold(model, recipe.keep, run_name(recipe, trainer.notes["seed"]))
     model.load_state_dict({name: value.to(trainer.device) for name, value in weights.items()})
     return model

@@ -118,7 +118,7 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The seed of its weights, order, noise and labels."""
+        """The seed of its weights, order and labels; of its noise, too, unless a stack shared that."""
         return self.description.seed
 
     @property
@@ -318,7 +318,7 @@ def deviation(run: Run) -> str:
     recipe = run.recipe
     if recipe.name not in recipe_names():
         return f"{run.name} is of no recipe of the book"
-    if run.folder.parts[-2:] != (recipe.name, f"{recipe.setting}-seed{run.seed}"):
+    if run.folder.absolute().parts[-2:] != (recipe.name, f"{recipe.setting}-seed{run.seed}"):
         return f"{run.folder} holds the run {run.name}"
     field = difference_of(recipe, get_recipe(recipe.name, recipe.setting))
     return f"{run.name} was trained with another {field} than its recipe" if field else ""

@@ -9,11 +9,10 @@ import shutil
 import signal
 import threading
 import time
-import traceback
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -26,6 +25,7 @@ from tqdm import tqdm
 
 from aae_utils.checkpoints import save_checkpoint
 from aae_utils.data import DataSettings, LearningSplits, load_learning_splits
+from aae_utils.errors import in_one_line
 from aae_utils.recipes import Recipe
 from aae_utils.reproduction import (
     best_device,
@@ -144,22 +144,6 @@ def run_job(job: Job, wait: bool = False) -> Outcome:
         return Outcome(job, status, seconds, results)
 
 
-def in_one_line(error: BaseException) -> str:
-    """The sentence of an error of this package; other errors keep the name of their class."""
-    if out_of_memory(error):
-        return "There is not enough memory: lower batch_size or units, run fewer jobs, or end other programs."
-    if isinstance(error, ValueError) or type(error).__module__.startswith("aae_utils"):
-        return " ".join(str(error).split())
-    return " ".join("".join(traceback.format_exception_only(error)).split())
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a program ran out of memory; on processors torch says so by a plain RuntimeError."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
 def stages(jobs: Sequence[Job]) -> list[list[Job]]:
     """The jobs that start from random weights, then those that start from their runs, and so on."""
     by_depth: dict[int, list[Job]] = {}
@@ -187,14 +171,20 @@ def run_here(jobs: Sequence[Job], processes: int) -> Generator[Outcome]:
     A run whose process is killed is tried again from its newest checkpoint. When the iteration ends early, or
     this process dies, the processes end, too.
     """
+    with _processes(processes) as submit:
+        for future in as_completed([submit(job) for job in jobs]):
+            yield future.result()
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[Callable[[Job], Future[Outcome]]]:
+    """Runs each job in a process of its own, so many at once; they end with the block."""
     resource_tracker.ensure_running()  # its start would let interrupts through again in a thread
     lifeline, held = multiprocessing.Pipe(duplex=False)
     stopped = threading.Event()
-    with ThreadPoolExecutor(processes, initializer=_leave_interrupts_alone) as threads:
-        futures = [threads.submit(_in_own_process, job, lifeline, stopped) for job in jobs]
+    with ThreadPoolExecutor(count, initializer=_leave_interrupts_alone) as threads:
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            yield lambda job: threads.submit(_in_own_process, job, lifeline, stopped)
         finally:
             stopped.set()
             held.close()
@@ -271,24 +261,30 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
                 yield None
                 continue
             waiting.remove(group)
+            made: list[tuple[Job, Trainer]] = []
+            for job in group:  # one that cannot begin must not stop the others
+                try:
+                    made.append((job, _trainer(job, seen, locks)))
+                except (ValueError, RuntimeError, OSError) as error:
+                    _release([job], locks)
+                    fail([job], in_one_line(error))
             try:
-                made = _stacks(_trainers(group, seen, locks), seen, every)
+                fresh = _stacks(made, seen, every)
             except (ValueError, RuntimeError) as error:
-                _release(group, locks)
-                fail(group, in_one_line(error))
+                _release([job for job, _ in made], locks)
+                fail([job for job, _ in made], in_one_line(error))
                 continue
-            trained.update(made)
-            yield from made
+            trained.update(fresh)
+            yield from fresh
 
-    def finish(job: Job) -> Outcome:
-        try:
-            return next(run_here([job], 1))
-        finally:
-            open_places.discard(job.place)
+    with _processes(processes) as submit:
 
-    with ThreadPoolExecutor(processes) as threads:
-        others = [job for job in jobs if job not in stackable]
-        finishing = {threads.submit(finish, job) for job in others}
+        def finish(job: Job) -> Future[Outcome]:
+            future = submit(job)
+            future.add_done_callback(lambda _: open_places.discard(job.place))
+            return future
+
+        finishing = {finish(job) for job in jobs if job not in stackable}
         for stack in train_together(stacks()):
             part = trained.pop(stack)
             _release([job for job, _ in part], locks)
@@ -299,11 +295,12 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
                 stack.scatter(optimizers=bool(stack.failures))
             for place, (job, trainer) in enumerate(part):
                 if place in stack.failures:
-                    job.fail(trainer, stack.failures[place])
-                    fail([job], stack.failures[place])
-                else:  # to be measured and stored, or, after the failure of another seed, to go on alone
-                    save_checkpoint(job.work, trainer.state_dict())
-                    finishing.add(threads.submit(finish, job))
+                    fail([job], _failed(job, trainer, stack.failures[place]))
+                elif save_checkpoint(job.work, trainer.state_dict()):
+                    # to be measured and stored, or, after the failure of another seed, to go on alone
+                    finishing.add(finish(job))
+                else:
+                    fail([job], f"Its weights could not be written to {job.work}: free some space.")
             ended = {future for future in finishing if future.done()}
             finishing -= ended
             yield from (future.result() for future in ended)
@@ -312,22 +309,25 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
             yield future.result()
 
 
-def _trainers(
-    group: Sequence[Job], seen: dict[DataSettings, LearningSplits], locks: dict[Path, ExitStack]
-) -> list[tuple[Job, Trainer]]:
-    """A trainer for each job, all on the same images in the device's memory, with the jobs' locks."""
-    device = torch.device(group[0].device or best_device())
-    data = group[0].recipe.data
+def _failed(job: Job, trainer: Trainer, why: str) -> str:
+    """Record that a training failed; what to say of it, and of a record that cannot be written."""
+    try:
+        job.fail(trainer, why)
+    except (ValueError, OSError) as error:
+        return f"{why} {in_one_line(error)}"
+    return why
+
+
+def _trainer(job: Job, seen: dict[DataSettings, LearningSplits], locks: dict[Path, ExitStack]) -> Trainer:
+    """A job's trainer, under its lock; trainers on the same images share them in the device's memory."""
+    device, data = torch.device(job.device or best_device()), job.recipe.data
     if data not in seen:
         seen[data] = load_learning_splits(data, device)
-    made = []
-    for job in group:
-        locks[job.place] = ExitStack()
-        locks[job.place].enter_context(only_process(job.folder, wait=False))
-        trainer = job.trainer(seen[data], device)
-        note_part(trainer)
-        made.append((job, trainer))
-    return made
+    locks[job.place] = ExitStack()
+    locks[job.place].enter_context(only_process(job.folder, wait=False))
+    trainer = job.trainer(seen[data], device)
+    note_part(trainer)
+    return trainer
 
 
 def _release(group: Sequence[Job], locks: dict[Path, ExitStack]) -> None:

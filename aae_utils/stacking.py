@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from aae_utils.errors import in_one_line
 from aae_utils.metrics.inputs import NotFinite
 from aae_utils.training import (
     AVERAGING_INTERVAL,
@@ -312,8 +313,9 @@ class Stack:
             row |= {"seconds": seconds, "images_per_second": self._images_per_second(seconds)}
             if judged:
                 row = _on_host(row)
+                trainer.history[:] = [_on_host(earlier) for earlier in trainer.history]
                 try:
-                    trainer.require_finite({name: row[name] for name in means})
+                    _require_finite(trainer, row, list(means))
                     row |= monitor(trainer.result.eval())
                 except TrainingDiverged as error:
                     self.failures[place] = str(error)
@@ -327,9 +329,6 @@ class Stack:
                 warnings.simplefilter("ignore", UserWarning)
                 for schedule in trainer.schedules:
                     schedule.step()
-        if judged:
-            for trainer in self.trainers:
-                trainer.history[:] = [_on_host(row) for row in trainer.history]
         if self.failures:
             return
         for mine, theirs in zip(self.optimizers, first.optimizers, strict=True):
@@ -359,6 +358,16 @@ class Stack:
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self.stream) if self.cuda else nullcontext()
+
+
+def _require_finite(trainer: Trainer, row: dict[str, Any], losses: Sequence[str]) -> None:
+    """TrainingDiverged names the first epoch with a loss that is not finite; the history ends before it."""
+    for place, epoch in enumerate([*trainer.history, row]):
+        try:
+            trainer.require_finite({name: epoch[name] for name in losses}, int(epoch["epoch"]))
+        except TrainingDiverged:
+            del trainer.history[place:]
+            raise
 
 
 def _kind(trainer: Trainer) -> tuple[Any, ...]:
@@ -397,6 +406,8 @@ def train_together(stacks: Iterable[Stack | None], at_once: int = AT_ONCE) -> It
                     stack.advance()
                 except torch.OutOfMemoryError:
                     stack.broken = "There is not enough memory on the device: train fewer seeds at once."
+                except Exception as error:  # one stack must not stop the others
+                    stack.broken = in_one_line(error)
         if not moved:
             time.sleep(0.0005)
 

@@ -111,9 +111,10 @@ class Study:
     def recipe_of(self, name: str, variation: Variation) -> Recipe:
         """A recipe as a variation trains it; ValueError for a field that it does not have."""
         recipe = replace(get_recipe(name), film=False)
+        recipe = with_changes(recipe, self.base)
         if variation.start != "recipe":
             recipe = replace(recipe, start=None)
-        recipe = with_changes(with_changes(recipe, self.base), variation.changes)
+        recipe = with_changes(recipe, variation.changes)
         if recipe.start is not None:
             require_known("recipe", recipe.start.recipe, recipe_names())
         if variation.start == "right":
@@ -366,7 +367,8 @@ def train(trial: Trial, wait: bool = False) -> Record:
         trainer = trial.trainer(splits, device)
         try:
             if trial.variation.start == "right" and "prepared" not in trainer.notes:
-                start_right(trainer, trial.recipe, splits, work)
+                with ended_by_divergence(work):
+                    start_right(trainer, trial.recipe, splits, work)
             model = fit(trainer, trial.recipe, splits, work, trial.checkpoint_seconds, progress=False)
             with ended_by_divergence(work):
                 trainer.history[-1] |= _measured(trial.recipe, model, splits)
@@ -437,7 +439,7 @@ class State:
                 variation=trial.variation.name + f" ({FAILED})" * bool(record.failure), seed=trial.seed
             )
             for trial, record in self.records
-            if trial.recipe.name == recipe and record.history
+            if trial.recipe.name == recipe and measure in record.history
         ]
         names = [variation.name for variation in self.study.variations]
         order = [*names, *(f"{name} ({FAILED})" for name in names)]
@@ -495,7 +497,7 @@ def _require_current(trial: Trial, record: Record, measure: str) -> None:
             f"{_shown(trial.place)} is stale: it was made with another {difference} than the study has now."
             " Delete it to have it made anew."
         )
-    if record.history and measure not in record.history:
+    if not record.failure and measure not in record.history:
         raise StudyError(f"{_shown(trial.place)} has not measured {measure}: delete it to have it made anew.")
 
 

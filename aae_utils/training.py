@@ -334,7 +334,7 @@ class Trainer:
         with self._progress_bar(progress) as bar:
             while self.epoch < self.settings.epochs:
                 losses = self.run_epoch(bar.update)
-                self.require_finite(losses)
+                self.require_finite(losses, self.epoch + 1)
                 row = {"epoch": self.epoch + 1.0} | losses | self._monitored(monitor)
                 self.history.append(row)
                 bar.set_postfix({name: f"{row[name]:.3g}" for name in row if name in losses})
@@ -362,13 +362,12 @@ class Trainer:
             return {}
         return monitor(self.result.eval())
 
-    def require_finite(self, losses: dict[str, float]) -> None:
+    def require_finite(self, losses: dict[str, float], epoch: int) -> None:
         """Do nothing if all losses of an epoch are finite; TrainingDiverged names one that is not."""
         broken = [name for name, value in losses.items() if not math.isfinite(value)]
         if broken:
             raise TrainingDiverged(
-                f"The loss {broken[0]!r} is no longer finite in epoch {self.epoch + 1}: lower the"
-                " learning rates."
+                f"The loss {broken[0]!r} is no longer finite in epoch {epoch}: lower the learning rates."
             )
 
     def state_dict(self) -> dict[str, Any]:

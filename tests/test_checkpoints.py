@@ -136,6 +136,30 @@ def test_an_altered_checkpoint_gives_way_to_the_one_before(tmp_path, uninterrupt
     assert_same(end, uninterrupted[ONE_CODE])
 
 
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_too_little_memory_is_no_damage(error, tmp_path, monkeypatch):
+    """Nobody should delete sound checkpoints because another program holds the memory."""
+    train_and_interrupt(tmp_path)
+
+    def load(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(type(error)):
+        load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_that_may_not_be_read_is_no_damage_either(tmp_path, monkeypatch):
+    train_and_interrupt(tmp_path)
+
+    def load(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\): make it readable"):
+        load_checkpoint(tmp_path)
+
+
 def test_killed_while_the_checkpoint_was_written(tmp_path, uninterrupted):
     train_and_interrupt(tmp_path)
     # the moment between the two renames, and a half-written file beside them

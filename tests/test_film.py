@@ -134,3 +134,34 @@ def test_filming_changes_nothing():
     pairs = zip(filmed_run.model.parameters(), plain.model.parameters(), strict=True)
     assert all(torch.equal(first, second) for first, second in pairs)
     assert len(filmed_run.film.frames) == EPOCHS * STEPS + 1
+
+
+def test_a_film_goes_on_from_a_checkpoint_that_was_read_onto_another_device():
+    whole, cut, model = filmed(), Film(validation(), 30), Half()
+    cut.observe(model, {})
+    for step in range(1, 11):
+        cut.observe(model, {"loss": torch.tensor(float(step))})
+    state = cut.state_dict()
+    moved: list[Tensor] = []
+
+    class Elsewhere(Tensor):
+        def cpu(self) -> Tensor:
+            moved.append(self.as_subclass(Tensor))
+            return moved[-1]
+
+    frames = [
+        {
+            name: value.as_subclass(Elsewhere) if isinstance(value, Tensor) else value
+            for name, value in frame.items()
+        }
+        for frame in state["frames"]
+    ]
+    again = Film(validation(), 30)
+    again.load_state_dict(state | {"frames": frames})
+    assert len(moved) == 2 * len(frames)
+    for step in range(11, 31):
+        again.observe(model, {"loss": torch.tensor(float(step))})
+    tensors, expected = again.tensors()[0], whole.tensors()[0]
+    assert all(
+        torch.equal(tensors[name].nan_to_num(), value.nan_to_num()) for name, value in expected.items()
+    )

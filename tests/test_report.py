@@ -206,6 +206,15 @@ def test_deviations_name_the_stages_before(name, stage):
     assert report.deviations(get_recipe(name))[0] == f"first stage: {stage}"
 
 
+def test_of_several_first_stages_each_has_seen_labels_of_its_own():
+    recipe = get_recipe("reduction-100")
+    several = replace(recipe, start=replace(recipe.start, starts=3))
+    assert report.deviations(several)[0] == (
+        "first stage: encoder from semi-supervised-100, the best of 3 by its reconstruction, each with labels"
+        " of its own"
+    )
+
+
 def test_another_kind_of_prior_is_one_deviation_and_its_parameters_are_named():
     paper = get_recipe("aae-gaussian", "paper")
     other = replace(paper, model=replace(paper.model, prior=GaussianMixture(classes=3)))
@@ -270,6 +279,20 @@ def test_a_slow_epoch_does_not_lengthen_the_estimate(tmp_path):
     history.loc[1, "seconds"] = 3000.0
     history.to_csv(run.folder / "metrics.csv", index=False)
     estimate = report.expected_time(paper, report.group_runs([run]))
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(30.0 * 5000)
+
+
+def test_on_a_gpu_the_mean_epoch_is_what_an_estimate_takes(tmp_path):
+    """There an epoch's time may be that in which its steps were queued."""
+    paper = get_recipe("aae-mixture", "paper")
+    short = replace(paper, setting="laptop", training=replace(paper.training, epochs=2))
+    run = write_run(tmp_path, short, {}, seconds=60.0)
+    history = run.history()
+    history["seconds"] = [1.0, 59.0]
+    history.to_csv(run.folder / "metrics.csv", index=False)
+    on_gpu = replace(run, description=replace(run.description, parts=(replace(PART, device="NVIDIA H100"),)))
+    estimate = report.expected_time(paper, report.group_runs([on_gpu]))
     assert estimate is not None
     assert estimate.seconds == pytest.approx(30.0 * 5000)
 

@@ -326,6 +326,42 @@ def test_weights_so_large_that_codes_are_infinite_are_a_divergence(scale, mnist_
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.filterwarnings("ignore:No checkpoint was written")
+def test_the_checkpoint_of_a_run_that_finds_no_room_can_be_used(mnist_files, tmp_path, monkeypatch):
+    """Its last checkpoint did not fit, then the run did not, and then a checkpoint fits after all."""
+    recipe = small("aae-gaussian", epochs=2)
+    whole = train(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        disk = Disk(patch, checkpoints_that_fit=1)
+        save = disk.save
+
+        def free(folder, *arguments):
+            disk.fit = 99
+            return save(folder, *arguments)
+
+        patch.setattr(reproduction, "save_run", free)
+        message = sentence(lambda: train(recipe, tmp_path / "full", checkpoint_seconds=0))
+    assert message.endswith("no training is lost.")
+    assert end_of(train(recipe, tmp_path / "full")) == end_of(whole)
+
+
+def test_weights_too_large_to_be_stored_are_a_divergence_whatever_is_measured(
+    mnist_files, tmp_path, monkeypatch
+):
+    """An error takes the largest of ten answers, even of ten that are no numbers."""
+    run_epoch = Trainer.run_epoch
+
+    def explode(self, *arguments):
+        row = run_epoch(self, *arguments)
+        next(self.model.encoder.parameters()).data.fill_(1e5)
+        return row
+
+    monkeypatch.setattr(Trainer, "run_epoch", explode)
+    with pytest.raises(TrainingDiverged, match="no longer finite: lower the learning rates"):
+        train(small("baseline-100"), tmp_path)
+    assert left_in(tmp_path) == []
+
+
 # The same again, or not
 
 

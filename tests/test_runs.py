@@ -368,6 +368,13 @@ def test_listing_finds_runs_and_names_what_is_none(tmp_path):
     assert list_runs(tmp_path / "missing") == ([], [])
 
 
+def test_a_genuine_run_is_known_from_inside_its_folder_too(tmp_path, monkeypatch):
+    run = write_run(tmp_path, get_recipe("baseline-100"))
+    for place, name in ((run.folder, "."), (run.folder.parent, run.folder.name)):
+        monkeypatch.chdir(place)
+        assert deviation(load_run(name)) == ""
+
+
 def test_only_unchanged_runs_of_the_book_in_their_place_are_genuine(tmp_path):
     recipe = get_recipe("baseline-100")
     true = write_run(tmp_path, recipe)

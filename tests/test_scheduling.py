@@ -21,12 +21,12 @@ import torch
 
 from aae_utils import reproduction, scheduling, stacking, variants
 from aae_utils.checkpoints import CHECKPOINT
+from aae_utils.errors import in_one_line
 from aae_utils.recipes import SETTINGS, Recipe, Start, shrink
 from aae_utils.runs import WEIGHTS, RunError, load_run
 from aae_utils.scheduling import (
     Job,
     first_stages,
-    in_one_line,
     run_here,
     run_job,
     run_on_cluster,
@@ -390,11 +390,11 @@ def test_a_stack_that_fails_late_leaves_no_checkpoints(in_this_process, tmp_path
     jobs, there = [stackable(tmp_path, seed, epochs=3) for seed in range(2)], []
     require_finite = Trainer.require_finite
 
-    def diverge(self: Trainer, losses: dict[str, float]) -> None:
-        if self.epoch == 2:
+    def diverge(self: Trainer, losses: dict[str, float], epoch: int) -> None:
+        if epoch == 3:
             there.extend(one for one in jobs if checkpoint(one).exists())
             raise TrainingDiverged("It broke.")
-        require_finite(self, losses)
+        require_finite(self, losses, epoch)
 
     monkeypatch.setattr(Trainer, "require_finite", diverge)
     outcomes = list(run_stacked(jobs, 1, every=1))
@@ -461,6 +461,68 @@ def test_an_interrupted_stack_goes_on_to_the_same_result(in_this_process, tmp_pa
     assert found == results_of(whole)
     assert found[0][0] != found[1][0]
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_seed_that_cannot_begin_stops_no_other_of_its_stack(in_this_process, tmp_path):
+    held, free = stackable(tmp_path, 0), stackable(tmp_path, 1)
+    with reproduction.only_process(held.folder, wait=False):
+        outcomes = {outcome.job: outcome for outcome in run_stacked([held, free], 1)}
+    assert [outcomes[one].status for one in (held, free)] == ["failed", "trained"]
+    assert "Another process is training" in outcomes[held].message
+
+
+def test_a_step_that_breaks_stops_no_other_stack(in_this_process, tmp_path, monkeypatch):
+    broken, sound = stackable(tmp_path), stackable(tmp_path, 0, "semi-supervised-100")
+    step = Stack.step
+
+    def fail(self: Stack) -> None:
+        if self.trainers[0].notes["recipe"]["name"] == broken.recipe.name:
+            raise RuntimeError("CUDA error: misaligned address")
+        step(self)
+
+    monkeypatch.setattr(Stack, "step", fail)
+    outcomes = {outcome.job: outcome for outcome in run_stacked([broken, sound], 1)}
+    assert [outcomes[one].status for one in (broken, sound)] == ["failed", "trained"]
+    assert outcomes[broken].message == "RuntimeError: CUDA error: misaligned address"
+
+
+@pytest.mark.filterwarnings("ignore:No checkpoint was written")
+def test_a_full_disk_at_the_end_of_a_stack_is_a_failure(in_this_process, tmp_path, monkeypatch):
+    """Trained again alone, the seed would be another training than the one that ended."""
+    one = stackable(tmp_path)
+    monkeypatch.setattr(scheduling, "save_checkpoint", lambda *_: False)
+    (outcome,) = run_stacked([one], 1)
+    assert outcome.status == "failed"
+    assert outcome.message.endswith("could not be written to " + str(one.work) + ": free some space.")
+    assert not one.place.exists()
+
+
+def test_a_failure_that_cannot_be_recorded_stops_no_other_stack(in_this_process, tmp_path, monkeypatch):
+    broken, sound = stackable(tmp_path, generator=Rates(1e30)), stackable(tmp_path, 0, "semi-supervised-100")
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Job, "fail", refuse)
+    outcomes = {outcome.job: outcome for outcome in run_stacked([broken, sound], 1)}
+    assert [outcomes[one].status for one in (broken, sound)] == ["failed", "trained"]
+    assert "is no longer finite" in outcomes[broken].message
+    assert "No space left on device" in outcomes[broken].message
+
+
+def test_what_waits_beside_stacks_is_not_begun_after_a_stop(tmp_path, monkeypatch):
+    begun = []
+
+    def slowly(one: Job, *_: object) -> scheduling.Outcome:
+        begun.append(one)
+        time.sleep(0.2)
+        return scheduling.Outcome(one, "trained")
+
+    monkeypatch.setattr(scheduling, "_in_own_process", slowly)
+    outcomes = run_stacked([job(tmp_path, seed) for seed in range(6)], 1)
+    next(outcomes)
+    outcomes.close()
+    assert len(begun) < 4
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0, [1, 2, 3]), (60.0, [3])])

@@ -414,7 +414,7 @@ def test_a_stack_whose_loss_is_not_finite_says_so():
     stack = train(*trainers, every=2)
     assert stack.finished
     assert next(iter(stack.failures.values())).startswith(
-        "The loss 'reconstruction' is no longer finite in epoch 2: lower"
+        "The loss 'reconstruction' is no longer finite in epoch 1: lower"
     )
     assert trainers[0].epoch < 4
 

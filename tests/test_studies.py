@@ -16,6 +16,7 @@ from aae_utils import cli, data, report, reproduction, scheduling, studies
 from aae_utils.data import UNLABELED, ImageData, load_learning_splits
 from aae_utils.descriptions import to_plain
 from aae_utils.equilibrium import clusters_of_digits, right_answers, start_right
+from aae_utils.metrics.inputs import NotFinite
 from aae_utils.recipes import Start, shrink
 from aae_utils.reproduction import make_monitor, make_trainer
 from aae_utils.runs import WEIGHTS, StartedFrom
@@ -254,12 +255,12 @@ def test_a_trial_starts_from_the_run_that_its_variation_names(mnist_files, tmp_p
     assert record.recipe["start"] == {"recipe": "clustering-30", "parts": ["encoder"], "starts": 1}
 
 
-def in_this_process(jobs, processes):
-    yield from map(scheduling.run_job, jobs)
+@pytest.fixture
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(scheduling, "_in_own_process", lambda job, *_: scheduling.run_job(job))
 
 
-def test_trials_of_several_seeds_are_trained_as_a_stack(root, monkeypatch):
-    monkeypatch.setattr(scheduling, "run_here", in_this_process)
+def test_trials_of_several_seeds_are_trained_as_a_stack(root, in_this_process):
     made = [trial for trial in trials(root) if trial.variation.start == "scratch"]
     assert [trial.stackable for trial in made] == [True, True]
     assert {outcome.status for outcome in scheduling.run_stacked(made, 1)} == {"trained"}
@@ -270,8 +271,7 @@ def test_trials_of_several_seeds_are_trained_as_a_stack(root, monkeypatch):
     assert not list(root.rglob("*.partial"))
 
 
-def test_a_right_start_is_trained_alone(root, monkeypatch):
-    monkeypatch.setattr(scheduling, "run_here", in_this_process)
+def test_a_right_start_is_trained_alone(root, in_this_process):
     right, scratch = trials(root)[:2]
     assert not right.stackable
     outcomes = scheduling.run_stacked([right, scratch], 1)
@@ -282,8 +282,7 @@ def test_a_right_start_is_trained_alone(root, monkeypatch):
     assert load_record(right.place).history["epoch"] == [-1, 0, 1, 2]
 
 
-def test_a_divergence_in_a_stack_is_recorded_too(root, monkeypatch):
-    monkeypatch.setattr(scheduling, "run_here", in_this_process)
+def test_a_divergence_in_a_stack_is_recorded_too(root, in_this_process):
     write(root, TEXT.replace("rate = 0.3", "rate = 1e30"))
     made = [trial for trial in trials(root) if trial.variation.start == "scratch"]
     outcomes = list(scheduling.run_stacked(made, 1))
@@ -293,15 +292,14 @@ def test_a_divergence_in_a_stack_is_recorded_too(root, monkeypatch):
     assert not list(root.rglob("*.partial"))
 
 
-def test_a_stack_that_fails_late_leaves_its_epochs_on_record(root, monkeypatch):
-    monkeypatch.setattr(scheduling, "run_here", in_this_process)
+def test_a_stack_that_fails_late_leaves_its_epochs_on_record(root, in_this_process, monkeypatch):
     made = [trial for trial in trials(root) if trial.variation.start == "scratch"]
     require_finite = Trainer.require_finite
 
-    def diverge(self, losses):
-        if self.epoch == 1:
+    def diverge(self, losses, epoch):
+        if epoch == 2:
             raise TrainingDiverged("It broke.")
-        require_finite(self, losses)
+        require_finite(self, losses, epoch)
 
     monkeypatch.setattr(Trainer, "require_finite", diverge)
     outcomes = list(scheduling.run_stacked(made, 1, every=1))
@@ -486,6 +484,35 @@ def test_a_failed_training_may_have_fewer_epochs(root, history):
     assert load_record(place).history == history
 
 
+def test_a_training_that_failed_before_its_first_measurement_counts_as_failed(root):
+    """Some measures are taken after the last epoch alone."""
+    finish(root)
+    place = trials(root)[1].place
+    set_field("failure", "It broke.")(place)
+    set_field("history", {"epoch": [1.0], "reconstruction": [8.0]})(place)
+    state = state_of(load_study("starts", root), root)
+    assert state.problems == []
+    assert [record.failure for _, record in state.failed] == ["It broke."]
+    assert "from scratch, faster (failed)" not in set(state.curves("clustering-16")["variation"])
+
+
+def test_codes_that_are_not_finite_in_the_prepared_epochs_are_a_divergence(root, monkeypatch):
+    def monitor(*_):
+        raise NotFinite("The codes hold NaN or infinite values.")
+
+    monkeypatch.setattr("aae_utils.equilibrium.make_monitor", lambda *_: monitor)
+    right = trials(root)[0]
+    record = make(right)
+    assert "no longer finite" in record.failure
+    assert right.place.exists() and not right.work.exists()
+
+
+def test_from_scratch_is_from_scratch_whatever_the_others_start_from(tmp_path):
+    base = '[base]\nstart = {recipe = "clustering-30", parts = ["encoder"]}'
+    root = write(tmp_path / "studies", TEXT.replace("[base]", base))
+    assert [trial.recipe.start for trial in load_study("starts", root).trials(root)[:2]] == [None, None]
+
+
 def test_a_training_from_scratch_has_every_epoch_of_its_recipe(root):
     finish(root)
     place = trials(root)[1].place
@@ -519,14 +546,9 @@ def test_a_text_that_changes_nothing_makes_no_record_stale(root, monkeypatch):
 
 
 @pytest.fixture
-def aae(capsys, root, monkeypatch):
+def aae(capsys, root, in_this_process, monkeypatch):
     """The command in this process, which also trains; studies lie in `root`."""
     monkeypatch.setenv("AAE_STUDIES", str(root))
-
-    def run_here(jobs, processes):
-        yield from map(scheduling.run_job, jobs)
-
-    monkeypatch.setattr(scheduling, "run_here", run_here)
 
     def command(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from aae_utils.metrics.inputs import EvaluationError, require_labels, require_points, require_same_width
 from aae_utils.seeds import random_stream
 
+STYLES = 1000
+"""In so many random styles each label is drawn, to be read."""
+
 
 def classification_error(predictions: Tensor, labels: Tensor) -> float:
     """Share of predictions `(N,)` that differ from the labels `(N,)`, in percent (Table 2)."""
@@ -139,6 +142,16 @@ class DigitReader:
         first_weight = next(self.network.parameters())  # (units, D)
         require_same_width(images, first_weight)
         return self.network(images.cpu().float()).argmax(dim=1).to(images.device)
+
+
+def requested_digit_read(
+    requested: Tensor, drawn: Tensor, images: Tensor, labels: Tensor, seed: int = 0
+) -> float:
+    """Share of `(N, D)` drawn images in which a reader sees the requested `(N,)` digits, in percent.
+
+    The reader learns from real images `(M, D)` and their labels `(M,)`.
+    """
+    return requested_share(DigitReader.train(images, labels, seed).read(drawn), requested)
 
 
 def _perceptron(sizes: tuple[int, ...], stream: torch.Generator) -> nn.Sequential:

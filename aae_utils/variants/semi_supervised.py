@@ -16,7 +16,7 @@ from torch.nn import functional
 from aae_utils.checks import require_flag, require_kind, require_known, require_number, require_whole
 from aae_utils.data import DataSettings, ImageData, Splits
 from aae_utils.metrics import clustering
-from aae_utils.metrics.classification import DigitReader, classification_error, requested_share
+from aae_utils.metrics.classification import STYLES, classification_error, requested_digit_read
 from aae_utils.networks import (
     Corruption,
     Decoder,
@@ -39,7 +39,6 @@ from aae_utils.variants.adversarial import (
 )
 
 BatchNorm = Literal["none", "encoder", "autoencoder"]
-STYLES = 1000
 SOFT_SHARE = 0.3
 """Share of the training after which no sample of Cat(y) is softened."""
 
@@ -114,21 +113,15 @@ class SemiSupervisedSettings(TwoCodeSettings):
         """Classification error; where the decoder was kept, also whether it draws the requested digit."""
         numbers = {"error": answer_error(model, splits.test)}
         if not isinstance(model.decoder, MissingNetwork):
-            numbers["requested_digit_read"] = requested_digit_read(model, splits, seed)
+            numbers["requested_digit_read"] = requested_digit_read(
+                *drawn(model, seed, splits.test.images.device), splits.train.images, splits.train.labels, seed
+            )
         return numbers
 
 
 def answer_error(model: Any, images: ImageData) -> float:
     """Error in percent when the answer is the label with the largest q(y|x) (Table 2)."""
     return classification_error(in_chunks(model.predict, images.images).argmax(1), images.labels)
-
-
-@torch.no_grad()
-def requested_digit_read(model: TwoCodeAutoencoder, splits: Splits, seed: int = 0) -> float:
-    """How often a reader trained on real digits sees the requested one in random styles, in percent."""
-    requested, images = drawn(model, seed, splits.test.images.device)
-    reader = DigitReader.train(splits.train.images, splits.train.labels, seed)
-    return requested_share(reader.read(images), requested)
 
 
 @torch.no_grad()

@@ -15,10 +15,10 @@ from torch.nn import functional
 from aae_utils.checks import require_number, require_whole
 from aae_utils.data import DataSettings, ImageData, Splits
 from aae_utils.metrics.classification import (
-    DigitReader,
+    STYLES,
     linear_probe_error,
     mlp_probe_error,
-    requested_share,
+    requested_digit_read,
 )
 from aae_utils.metrics.matching import prior_distance
 from aae_utils.metrics.reconstruction import reconstruction_error
@@ -36,7 +36,6 @@ from aae_utils.variants.adversarial import (
     squared_error,
 )
 
-STYLES = 1000
 NOISE_SHARE = 0.8
 """Share of the training after which the noise on the code is at its last value."""
 
@@ -91,7 +90,9 @@ class SupervisedSettings(AdversarialSettings):
             "reconstruction_error": reconstruction_error(test.images, decoded(model, codes, test.labels)),
             "style_linear_probe_error": linear_probe_error(*probe),
             "style_mlp_probe_error": mlp_probe_error(*probe),
-            "requested_digit_read": requested_digit_read(model, splits, seed),
+            "requested_digit_read": requested_digit_read(
+                *drawn(model, seed, splits.test.images.device), splits.train.images, splits.train.labels, seed
+            ),
         }
 
 
@@ -147,15 +148,11 @@ def decoded(model: Any, codes: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([model.decode(z, y) for z, y in pairs])
 
 
-def requested_digit_read(model: SupervisedAutoencoder, splits: Splits, seed: int = 0) -> float:
-    """How often a reader of real digits sees the requested one in random styles (Figure 7), in percent."""
-    device = splits.test.images.device
+def drawn(model: SupervisedAutoencoder, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Every label `(K * S,)` in the same S random styles, and the decoder's images `(K * S, D)`."""
     styles = model.prior.sample(STYLES, random_stream(seed, "samples", device), device)
-    labels = torch.arange(model.classes, device=device)
-    requested = labels.repeat_interleave(STYLES)
-    images = decoded(model, styles.repeat(model.classes, 1), requested)
-    reader = DigitReader.train(splits.train.images, splits.train.labels, seed)
-    return requested_share(reader.read(images), requested)
+    labels = torch.arange(model.classes, device=device).repeat_interleave(STYLES)
+    return labels, decoded(model, styles.repeat(model.classes, 1), labels)
 
 
 # Recipes. The paper states the style's 15 dimensions and nothing on the training.

@@ -1,0 +1,23 @@
+"""Whatever goes wrong, in one sentence."""
+
+from __future__ import annotations
+
+import traceback
+
+import torch
+
+
+def in_one_line(error: BaseException) -> str:
+    """The sentence of an error of this package; other errors keep the name of their class."""
+    if out_of_memory(error):
+        return "There is not enough memory: lower batch_size or units, run fewer jobs, or end other programs."
+    if isinstance(error, ValueError) or type(error).__module__.startswith("aae_utils"):
+        return " ".join(str(error).split())
+    return " ".join("".join(traceback.format_exception_only(error)).split())
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a program ran out of memory; on processors torch says so by a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
