@@ -336,9 +336,27 @@ def test_explorer_follows_pointer_and_keys(desk: Any) -> None:
     assert "a test image of the digit" in page.locator(".touch-results").inner_text()
 
 
+REMEMBER = """() => {
+    const plane = document.querySelector(".touch-plane");
+    const { width, height } = plane;
+    window.remembered = plane.getContext("2d").getImageData(0, 0, width, height).data;
+}"""
+# the share of the plane's pixels that are not as they were
+CHANGED = """() => {
+    const plane = document.querySelector(".touch-plane");
+    const { data } = plane.getContext("2d").getImageData(0, 0, plane.width, plane.height);
+    let changed = 0;
+    for (let i = 0; i < data.length; i += 4)
+        changed += [i, i + 1, i + 2].some(at => Math.abs(data[at] - window.remembered[at]) > 8);
+    return changed / (data.length / 4);
+}"""
+
+
 def test_explorer_draws_the_grid_and_goes_on_following(desk: Any) -> None:
     page = desk("explorer-labels")
+    page.evaluate(REMEMBER)
     page.get_by_role("button", name="17 × 17").click()
+    page.wait_for_function(f"() => ({CHANGED})() > 0.5")  # the dots and the ground are covered by images
     milliseconds = page.evaluate(
         """async () => {
             const plane = document.querySelector(".touch-plane");
@@ -445,6 +463,42 @@ def test_answer_to_a_test_image_is_that_of_torch(desk: Any) -> None:
     assert (answers - model.predict(images)).abs().max() < 0.02
 
 
+def test_a_palm_and_a_held_key_draw_nothing(desk: Any) -> None:
+    page = desk("draw-label")
+    pad = page.locator(".touch-pad")
+    pad.focus()
+    page.keyboard.press("Delete")
+    page.evaluate(
+        """() => {
+            const pad = document.querySelector(".touch-pad");
+            pad.setPointerCapture = () => {};
+            const box = pad.getBoundingClientRect();
+            const send = (type, pointerId, x, y) => pad.dispatchEvent(new PointerEvent(type, {
+                pointerId, buttons: 1, clientX: box.left + x * box.width, clientY: box.top + y * box.height,
+            }));
+            send("pointerdown", 1, 0.5, 0.2);
+            send("pointerdown", 2, 0.9, 0.9);
+            for (let y = 0.2; y <= 0.8; y += 0.05) {
+                send("pointermove", 1, 0.5, y);
+                send("pointermove", 2, 0.9, 0.9);
+            }
+            send("pointerup", 2, 0.9, 0.9);
+            send("pointerup", 1, 0.5, 0.8);
+        }"""
+    )
+    after_a_frame(page)
+    assert np.argmax(touch(page, "state")["answered"]) == 1
+    page.keyboard.press("Delete")
+    for _ in range(4):  # held: one press and its repetitions
+        page.keyboard.down("Space")
+    for _ in range(10):
+        page.keyboard.press("ArrowUp")
+    page.keyboard.up("Space")
+    page.keyboard.press("Space")
+    after_a_frame(page)
+    assert np.argmax(touch(page, "state")["answered"]) == 1
+
+
 def test_upright_stroke_is_read_as_a_one_by_pointer_and_by_keyboard(desk: Any) -> None:
     page = desk("draw-label")
     pad = page.locator(".touch-pad")
@@ -479,6 +533,78 @@ def test_film_steps_scrubs_and_plays(desk: Any) -> None:
     page.wait_for_function("() => document.querySelector('.touch-body').touch.state().frame > 3")
     page.get_by_role("button", name="Pause").click()
     assert touch(page, "state")["playing"] is False
+
+
+def test_film_shows_what_the_run_recorded(desk: Any) -> None:
+    tensors, texts = runs.find_run("labeled-mixture").film()
+    shown, limit = touch(desk("film-labels"), "film"), float(tensors["limit"])
+    assert shown["steps"] == tensors["steps"].tolist()
+    assert shown["distance"] == pytest.approx(tensors["distance"].tolist(), rel=1e-5)
+    codes = torch.tensor(shown["codes"]).view(tensors["codes"].shape)
+    inside = tensors["codes"].float().clamp(-limit, limit)
+    assert (codes - inside).abs().max() < 1.01 * limit / exports.PLACES
+    losses = {one["name"]: torch.tensor(one["y"][1:]) for one in shown["losses"]}
+    assert list(losses) == [name.replace("_", " ") for name in texts["losses"].split(",")]
+    for column, values in zip(tensors["losses"].T.float(), losses.values(), strict=True):
+        torch.testing.assert_close(values, column[1:])
+
+
+SWITCH = """async address => {
+    const { loadedChoice } = await import(`${address}/ui.js`);
+    const wait = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+    const shown = [];
+    let there = false;
+    const load = async record => {
+        await wait(record === "slow" ? 150 : 10);
+        if (record === "missing" && !there) throw new Error("It is not there.");
+        return record;
+    };
+    const shows = ["first", "slow", "fast", "missing"].map(record => ({ label: record, record }));
+    const row = loadedChoice({ label: "Run", shows, load, show: record => shown.push(record) });
+    document.body.append(row);
+    const choose = name => row.querySelectorAll("input")[shows.findIndex(one => one.record === name)].click();
+    choose("slow");
+    choose("fast");
+    await wait(300);
+    choose("missing");
+    await wait(50);
+    const said = row.querySelector("[role=alert]").textContent;
+    there = true;
+    choose("fast");
+    choose("missing");
+    await wait(50);
+    return { shown, said, after: row.querySelector("[role=alert]").textContent };
+}"""
+
+
+def test_the_last_choice_is_shown_and_a_failure_is_said(browser: Any) -> None:
+    """What loads slowly must not replace what was chosen after it."""
+    with served(ROOT / "book" / "interactive") as address:
+        page = browser.new_page()
+        page.goto(f"{address}/ui.js")
+        found = page.evaluate(SWITCH, address)
+        page.close()
+    assert found["shown"] == ["fast", "missing"]
+    assert found["said"] == "It is not there. Choose it again to try once more."
+    assert found["after"] == ""
+
+
+FORGET = """async address => {
+    const { remembered } = await import(`${address}/ui.js`);
+    const known = new Map();
+    let calls = 0;
+    const make = async () => { if (++calls === 1) throw new Error("no"); return calls; };
+    const first = await remembered(known, "x", make).catch(error => error.message);
+    return [first, await remembered(known, "x", make), await remembered(known, "x", make)];
+}"""
+
+
+def test_what_could_not_be_loaded_can_be_asked_for_again(browser: Any) -> None:
+    with served(ROOT / "book" / "interactive") as address:
+        page = browser.new_page()
+        page.goto(f"{address}/ui.js")
+        assert page.evaluate(FORGET, address) == ["no", 2, 2]
+        page.close()
 
 
 def test_film_has_no_play_button_for_readers_who_want_less_motion(browser: Any, site: Path) -> None:

@@ -282,6 +282,82 @@ def test_a_reader_trains_on_a_prior_of_their_own(browser: Browser, site: Path, f
         wait_until(page, "state.steps > 0 && state.running")
 
 
+def test_another_finger_on_the_plane_is_not_heard(browser: Browser, site: Path) -> None:
+    with open_lab(browser, site.as_uri(), width=PHONE) as page:
+        page.get_by_role("radio", name="Draw your own").check()
+        plane = page.locator(".touch-plane")
+        plane.scroll_into_view_if_needed()
+        box = plane.bounding_box()
+        assert box is not None
+        touches = page.context.new_cdp_session(page)
+
+        def at(share: float, finger: int) -> dict[str, float]:
+            return {
+                "x": box["x"] + share * box["width"],
+                "y": box["y"] + share * box["height"],
+                "id": finger,
+            }
+
+        palm = at(0.95, 1)
+        for kind, points in (
+            ("touchStart", [at(0.2, 0)]),
+            ("touchStart", [at(0.2, 0), palm]),
+            ("touchMove", [at(0.4, 0), palm | {"x": palm["x"] - 3}]),
+            ("touchMove", [at(0.6, 0), palm]),
+            ("touchMove", [at(0.7, 0)]),  # the palm is lifted
+            ("touchEnd", []),
+        ):
+            touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        (stroke,) = touch(page, "strokes")
+        assert stroke[-1] == pytest.approx([1.2, -1.2], abs=0.1)
+        assert max(point[0] for point in stroke) < 1.5
+
+
+def test_an_experiment_says_that_a_drawing_is_wanted_first(browser: Browser, site: Path) -> None:
+    with open_lab(browser, site.as_uri()) as page:
+        page.get_by_role("radio", name="Draw your own").check()
+        press(page, "No adversary")
+        assert page.locator(".touch-hint").inner_text().startswith("Draw your prior and press Start first.")
+        drag(page, page.locator(".touch-plane"), finger=False)
+        press(page, "No adversary")
+        assert not page.locator(".touch-hint").inner_text().startswith("Draw your prior")
+
+
+def test_keys_say_where_the_point_is(browser: Browser, site: Path) -> None:
+    with open_lab(browser, site.as_uri()) as page:
+        train(page, 1)
+        plane = page.locator(".touch-plane")
+        plane.focus()
+        plane.press("ArrowRight")
+        page.wait_for_function(
+            """() => document.querySelector(".touch-spoken").textContent
+                .startsWith("z = (0.1, 0.0). Nearest digit: ")"""
+        )
+
+
+OUTSIDE = """() => {
+    const body = document.querySelector(".touch-body").getBoundingClientRect();
+    const shown = [...document.querySelectorAll(".touch-body *")].filter(one => one.checkVisibility());
+    const boxes = shown.map(element => [element, element.getBoundingClientRect()]);
+    return {
+        outside: boxes
+            .filter(([element, box]) => !element.closest(".touch-spoken, .visually-hidden")
+                && (box.right > body.right + 1 || box.left < body.left - 1))
+            .map(([element]) => element.outerHTML.slice(0, 80)),
+        charts: boxes.filter(([element]) => element.matches(".touch-chart")).map(([, box]) => box.width),
+    };
+}"""
+
+
+@pytest.mark.parametrize("width", [601, 667, 768, 820, 960, 1024, 1200, 1280])
+def test_lab_fits_a_window_between_a_phone_and_a_screen(browser: Browser, site: Path, width: int) -> None:
+    with open_lab(browser, site.as_uri(), width=width) as page:
+        found = page.evaluate(OUTSIDE)
+        assert found["outside"] == []
+        assert len(found["charts"]) == 3 and min(found["charts"]) > 180
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_keys_move_the_point_and_draw(browser: Browser, site: Path) -> None:
     with open_lab(browser, site.as_uri()) as page:
         plane = page.locator(".touch-plane")

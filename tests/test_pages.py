@@ -135,6 +135,9 @@ def test_page_fits_and_raises_no_error(browser: Browser, book: str, path: str, w
     found = []
     with open_page(browser, f"{book}/{path}", width=width) as (page, complaints):
         page.evaluate(UNFOLD)
+        for piece in page.locator("figure.touch").all():
+            piece.scroll_into_view_if_needed()
+            piece.locator(".touch-body").wait_for()
         settle(page)
         for scheme in ("light", "dark"):
             show_in(page, scheme)

@@ -9,6 +9,7 @@
 //   const worker = await startWorker("training.worker");
 
 import { fromBase64, fromHalf, fromRows, inflate } from "./half.js";
+import { remembered } from "./ui.js";
 
 /**
  * @typedef {Float32Array | Uint8Array | Int8Array | Uint16Array} Numbers
@@ -26,11 +27,10 @@ const loaded = new Map();
  * @returns {Promise<Data>}
  */
 export function loadData(name) {
-  const known = loaded.get(name);
-  if (known) return known;
-  const data = addScript(name).then(() => unpack(/** @type {any} */ (window.AAE_DATA)[name]));
-  loaded.set(name, data);
-  return data;
+  return remembered(loaded, name, async () => {
+    await addScript(name);
+    return unpack(/** @type {any} */ (window.AAE_DATA)[name]);
+  });
 }
 
 /**

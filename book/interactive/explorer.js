@@ -3,7 +3,7 @@
 import { loadData } from "./data.js";
 import { GRID, loadModel } from "./explorer_model.js";
 import { drawImage, Plane, redrawOnChange, shortNumber } from "./plot.js";
-import { announcer, choice, element, expose, mount, oncePerFrame, toggle } from "./ui.js";
+import { announcer, element, expose, loadedChoice, mount, oncePerFrame, toggle } from "./ui.js";
 
 /** @typedef {import("./explorer_model.js").CodeModel} CodeModel */
 
@@ -90,13 +90,12 @@ class Explorer {
 
   /** @param {{ label: string, record: string }[]} shows */
   bar(shows) {
-    const options = shows.map(({ label, record }) => ({ value: record, label }));
-    const change = async (/** @type {string} */ record) => {
-      this.model = await loadModel(record);
+    const show = (/** @type {CodeModel} */ model) => {
+      this.model = model;
       this.move(this.inside(this.code));
     };
     const bar = element("div", { class: "touch-bar" });
-    if (shows.length > 1) bar.append(choice({ label: "Model", options, value: shows[0].record, change }));
+    if (shows.length > 1) bar.append(loadedChoice({ label: "Model", shows, load: loadModel, show }));
     const grid = toggle(`${GRID} × ${GRID} images`, false, (on) => {
       this.overlay = on;
       this.draw();

@@ -7,6 +7,7 @@ import { loadData } from "./data.js";
 import { forward } from "./matrix.js";
 import { layersOf } from "./networks.js";
 import { grayImage, heatPicture } from "./plot.js";
+import { remembered } from "./ui.js";
 
 export const GRID = 17;
 const TILE = 29; // pixels of an image of the grid and of the gap after it
@@ -19,9 +20,7 @@ const models = new Map();
  * @returns {Promise<CodeModel>} the same one for the same record
  */
 export function loadModel(record) {
-  const known = models.get(record) ?? loadData(record).then((data) => new CodeModel(data));
-  models.set(record, known);
-  return known;
+  return remembered(models, record, async () => new CodeModel(await loadData(record)));
 }
 
 /** A plane of codes from -limit to limit and what lies in it. */

@@ -5,10 +5,10 @@ import { drawLines, Plane, redrawOnChange, shortNumber } from "./plot.js";
 import {
   announcer,
   button,
-  choice,
   element,
   expose,
   lineKey,
+  loadedChoice,
   mount,
   oncePerFrame,
   reducedMotion,
@@ -22,6 +22,12 @@ mount("film", async (stage, config) => {
   player.build(stage, config.shows);
   expose(stage, {
     state: () => ({ frame: player.frame, playing: player.playing !== 0, frames: player.last + 1 }),
+    film: () => ({
+      steps: Array.from(player.film.steps),
+      codes: player.film.codes.map((frame) => Array.from(frame)),
+      distance: Array.from(player.film.distance),
+      losses: player.film.losses.map(({ name, y }) => ({ name, y: Array.from(y) })),
+    }),
   });
 });
 
@@ -72,22 +78,12 @@ class Player {
       button("▶", () => this.show(this.frame + 1), { "aria-label": "One moment on" }),
       this.scrub.row,
     );
-    if (shows.length > 1) stage.append(this.switch(shows));
+    const show = (/** @type {import("./film_data.js").Film} */ film) => this.setFilm(film);
+    if (shows.length > 1) stage.append(loadedChoice({ label: "Run", shows, load: loadFilm, show }));
     const left = element("div", {}, this.canvas, controls, this.reading);
     stage.append(element("div", { class: "touch-columns" }, left, this.curves), this.hint, this.spoken.node);
     this.setFilm(this.film);
     redrawOnChange(this.canvas, this.draw);
-  }
-
-  /** @param {{ label: string, record: string }[]} shows */
-  switch(shows) {
-    const options = shows.map(({ label, record }) => ({ value: record, label }));
-    const change = async (/** @type {string} */ record) => this.setFilm(await loadFilm(record));
-    return element(
-      "div",
-      { class: "touch-bar" },
-      choice({ label: "Run", options, value: shows[0].record, change }),
-    );
   }
 
   /** @param {import("./film_data.js").Film} film */

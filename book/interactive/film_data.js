@@ -2,6 +2,7 @@
 
 import { loadData } from "./data.js";
 import { heatPicture } from "./plot.js";
+import { remembered } from "./ui.js";
 
 /**
  * @typedef {{ name: string, color: string, y: Float32Array }} Line
@@ -19,9 +20,7 @@ const films = new Map();
  * @returns {Promise<Film>} the same one for the same record
  */
 export function loadFilm(record) {
-  const known = films.get(record) ?? loadData(record).then(readFilm);
-  films.set(record, known);
-  return known;
+  return remembered(films, record, async () => readFilm(await loadData(record)));
 }
 
 /**

@@ -65,6 +65,8 @@ mount("lab", async (stage) => {
   let only = null; // the digit that is singled out
   /** @type {Point} */
   let place = [0, 0];
+  /** @type {number | null} */
+  let finger = null; // the one on the plane that is heard
   /** @type {HTMLCanvasElement | null} */
   let density = null;
 
@@ -80,7 +82,10 @@ mount("lab", async (stage) => {
     [between, arrived] = [performance.now() - arrived, performance.now()];
     report = data;
     charts.add(data.moments);
-    if (data.diverged) wanted = false;
+    if (data.diverged) {
+      wanted = false;
+      spoken.say(words());
+    }
     draw();
   };
 
@@ -214,7 +219,8 @@ mount("lab", async (stage) => {
     panel.set(settings);
     reset();
     run();
-    notice.replaceChildren(text, " Read on: ", element("a", { href: page }, title), ".");
+    const first = ready() ? "" : "Draw your prior and press Start first. ";
+    notice.replaceChildren(first, text, " Read on: ", element("a", { href: page }, title), ".");
   }
 
   // ------------------------------------------------------------------ pointer and keyboard
@@ -239,17 +245,30 @@ mount("lab", async (stage) => {
   }
 
   canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
+    if (finger !== null) return;
+    finger = event.pointerId;
+    canvas.setPointerCapture(finger);
     penUp();
     move(plane.toCode(event));
     if (pen) penDown();
   });
   canvas.addEventListener("pointermove", (event) => {
+    if (finger !== null && event.pointerId !== finger) return;
     if (inked && !event.buttons) return; // the keyboard's pen is down
     for (const point of event.getCoalescedEvents?.() ?? []) if (inked) drawing.extend(plane.toCode(point));
     move(plane.toCode(event));
   });
-  for (const end of ["pointerup", "pointercancel", "blur"]) canvas.addEventListener(end, penUp);
+  const lift = (/** @type {PointerEvent} */ event) => {
+    if (event.pointerId !== finger) return;
+    finger = null;
+    penUp();
+  };
+  canvas.addEventListener("pointerup", lift);
+  canvas.addEventListener("pointercancel", lift);
+  canvas.addEventListener("blur", () => {
+    finger = null;
+    penUp();
+  });
   canvas.addEventListener("keydown", (event) => {
     const by = /** @type {Record<string, Point>} */ ({
       ArrowLeft: [-KEY_STEP, 0],
@@ -260,7 +279,8 @@ mount("lab", async (stage) => {
     if (by) {
       const inside = (/** @type {number} */ value) => Math.max(-EXTENT, Math.min(EXTENT, value));
       move([inside(place[0] + by[0]), inside(place[1] + by[1])]);
-    } else if (pen && event.key === " ") inked ? penUp() : penDown();
+      spoken.say(placeInWords());
+    } else if (pen && event.key === " ") event.repeat || (inked ? penUp() : penDown());
     else if (pen && (event.key === "Delete" || event.key === "Backspace")) erase(() => drawing.undo());
     else return;
     event.preventDefault();
@@ -290,13 +310,20 @@ mount("lab", async (stage) => {
   });
 
   function drawDecoded() {
-    const near = report ? nearestOf(report.codes, place) : 0;
+    const near = nearestNow();
     drawImage(
       decoded,
       report ? forward(decoderOf(report.decoder), Float32Array.from(place)) : new Float32Array(PIXELS),
     );
     drawImage(nearest, held.subarray(near * PIXELS, (near + 1) * PIXELS));
-    under.textContent = `z = (${place.map((value) => value.toFixed(1).replace("-", "−")).join(", ")})`;
+    under.textContent = codeInWords();
+  }
+
+  const nearestNow = () => (report ? nearestOf(report.codes, place) : 0);
+  const codeInWords = () => `z = (${place.map((value) => value.toFixed(1).replace("-", "−")).join(", ")})`;
+
+  function placeInWords() {
+    return `${codeInWords()}. Nearest digit: ${labels[nearestNow()]}.`;
   }
 
   function sayState() {

@@ -48,6 +48,8 @@ export class Pad {
     this.pen = [SIZE / 2, SIZE / 2];
     this.down = false;
     this.byKeys = false;
+    /** @type {number | null} */
+    this.finger = null; // the one that draws; others on the pad are not heard
     this.showsImage = false; // the next stroke replaces it
     this.read = oncePerFrame(() => this.readNow());
     this.node = this.build();
@@ -57,8 +59,8 @@ export class Pad {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => this.press(event));
     canvas.addEventListener("pointermove", (event) => this.drag(event));
-    canvas.addEventListener("pointerup", () => this.lift());
-    canvas.addEventListener("pointercancel", () => this.lift());
+    canvas.addEventListener("pointerup", (event) => this.release(event));
+    canvas.addEventListener("pointercancel", (event) => this.release(event));
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("blur", () => this.leave());
     const seen = element(
@@ -78,6 +80,8 @@ export class Pad {
 
   /** @param {PointerEvent} event */
   press(event) {
+    if (this.finger !== null) return;
+    this.finger = event.pointerId;
     this.canvas.setPointerCapture(event.pointerId);
     this.byKeys = false;
     this.lower();
@@ -87,10 +91,17 @@ export class Pad {
 
   /** @param {PointerEvent} event */
   drag(event) {
-    if (!this.down || this.byKeys) return;
+    if (!this.down || this.byKeys || event.pointerId !== this.finger) return;
     // a fast finger moves several times a frame: take every place that it touched
     const between = event.getCoalescedEvents?.() ?? [];
     for (const point of between.length ? between : [event]) this.line(placeOf(point, this.canvas));
+  }
+
+  /** @param {PointerEvent} event */
+  release(event) {
+    if (event.pointerId !== this.finger) return;
+    this.finger = null;
+    this.lift();
   }
 
   lift() {
@@ -105,7 +116,7 @@ export class Pad {
   /** @param {KeyboardEvent} event */
   key(event) {
     if (event.key in ARROWS) this.step(ARROWS[event.key]);
-    else if (event.key === " ") this.tap();
+    else if (event.key === " ") event.repeat || this.tap();
     else if (event.key === "Delete" || event.key === "Backspace") this.clear();
     else return;
     this.byKeys = true;
@@ -131,6 +142,7 @@ export class Pad {
 
   leave() {
     this.down = false;
+    this.finger = null;
     this.byKeys = false;
     this.read();
   }

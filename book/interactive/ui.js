@@ -26,11 +26,59 @@ export function mount(piece, start) {
         figure.classList.add("touch-ready");
       } catch (error) {
         console.error(error);
-        const reason = error instanceof Error ? error.message : String(error);
-        stage.replaceChildren(element("p", { class: "touch-note", role: "alert" }, reason));
+        stage.replaceChildren(element("p", { class: "touch-note", role: "alert" }, reasonOf(error)));
       }
     });
   }
+}
+
+/**
+ * A choice among things that have to be loaded. `show` gets the last one that was asked for; what cannot be loaded is
+ * said beside the choice, and can be asked for again.
+ * @template Value
+ * @param {{ label: string, shows: { label: string, record: string }[], load: (record: string) => Promise<Value>,
+ *           show: (value: Value) => void }} settings
+ * @returns {HTMLElement}
+ */
+export function loadedChoice({ label, shows, load, show }) {
+  const note = element("span", { class: "touch-note", role: "alert" });
+  let asked = 0;
+  const change = async (/** @type {string} */ record) => {
+    const mine = ++asked;
+    note.textContent = "";
+    try {
+      const value = await load(record);
+      if (mine === asked) show(value);
+    } catch (error) {
+      if (mine === asked) note.textContent = `${reasonOf(error)} Choose it again to try once more.`;
+    }
+  };
+  const options = shows.map(({ label, record }) => ({ value: record, label }));
+  const row = element("div", { class: "touch-bar" });
+  row.append(choice({ label, options, value: shows[0].record, change }), note);
+  return row;
+}
+
+/** @param {unknown} error */
+function reasonOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * The promise for a name, made once; one that fails is forgotten, so that it can be tried again.
+ * @template Value
+ * @param {Map<string, Promise<Value>>} known
+ * @param {string} name
+ * @param {() => Promise<Value>} make
+ * @returns {Promise<Value>}
+ */
+export function remembered(known, name, make) {
+  const there = known.get(name);
+  if (there) return there;
+  const made = make();
+  known.set(name, made);
+  made.catch(() => known.delete(name));
+  return made;
 }
 
 /**
