@@ -569,11 +569,12 @@ SWITCH = """async address => {
     choose("missing");
     await wait(50);
     const said = row.querySelector("[role=alert]").textContent;
+    const back = shows[[...row.querySelectorAll("input")].findIndex(input => input.checked)].record;
     there = true;
     choose("fast");
     choose("missing");
     await wait(50);
-    return { shown, said, after: row.querySelector("[role=alert]").textContent };
+    return { shown, said, back, after: row.querySelector("[role=alert]").textContent };
 }"""
 
 
@@ -586,6 +587,7 @@ def test_the_last_choice_is_shown_and_a_failure_is_said(browser: Any) -> None:
         page.close()
     assert found["shown"] == ["fast", "missing"]
     assert found["said"] == "It is not there. Choose it again to try once more."
+    assert found["back"] == "fast"
     assert found["after"] == ""
 
 

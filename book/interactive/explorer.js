@@ -94,8 +94,10 @@ class Explorer {
       this.model = model;
       this.move(this.inside(this.code));
     };
-    const bar = element("div", { class: "touch-bar" });
-    if (shows.length > 1) bar.append(loadedChoice({ label: "Model", shows, load: loadModel, show }));
+    const bar =
+      shows.length > 1
+        ? loadedChoice({ label: "Model", shows, load: loadModel, show })
+        : element("div", { class: "touch-bar" });
     const grid = toggle(`${GRID} × ${GRID} images`, false, (on) => {
       this.overlay = on;
       this.draw();

@@ -33,8 +33,8 @@ export function mount(piece, start) {
 }
 
 /**
- * A choice among things that have to be loaded. `show` gets the last one that was asked for; what cannot be loaded is
- * said beside the choice, and can be asked for again.
+ * A bar with a choice among things that have to be loaded. `show` gets the last one that was asked for; what cannot be
+ * loaded is said beside the choice, which goes back to what is shown, so that it can be asked for again.
  * @template Value
  * @param {{ label: string, shows: { label: string, record: string }[], load: (record: string) => Promise<Value>,
  *           show: (value: Value) => void }} settings
@@ -42,15 +42,19 @@ export function mount(piece, start) {
  */
 export function loadedChoice({ label, shows, load, show }) {
   const note = element("span", { class: "touch-note", role: "alert" });
-  let asked = 0;
+  let [asked, shown] = [0, shows[0].record];
   const change = async (/** @type {string} */ record) => {
     const mine = ++asked;
     note.textContent = "";
     try {
       const value = await load(record);
-      if (mine === asked) show(value);
+      if (mine !== asked) return;
+      shown = record;
+      show(value);
     } catch (error) {
-      if (mine === asked) note.textContent = `${reasonOf(error)} Choose it again to try once more.`;
+      if (mine !== asked) return;
+      for (const input of row.querySelectorAll("input")) input.checked = input.value === shown;
+      note.textContent = `${reasonOf(error)} Choose it again to try once more.`;
     }
   };
   const options = shows.map(({ label, record }) => ({ value: record, label }));
