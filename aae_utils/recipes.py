@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aae_utils import Setting
-from aae_utils.checks import require_flag, require_kind, require_known, require_whole
+from aae_utils.checks import require_flag, require_kind, require_known
 from aae_utils.data import LABELS, DataSettings, ImageData, Splits
 from aae_utils.training import Rates, TrainingSettings
 
@@ -52,26 +52,15 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Start:
-    """Initial weights from another run of the same seed and setting, in place of random ones.
-
-    With several `starts` they come from the run of this seed, of this seed + 100, + 200 and so on that
-    reconstructs the training images best: no label has a part in that.
-    """
+    """Initial weights from another run of the same seed and setting, in place of random ones."""
 
     recipe: str
     """Name of the recipe whose run gives them."""
     parts: tuple[str, ...] = ("encoder",)
     """Which networks or layers, by the beginning of their weights' names."""
-    starts: int = 1
-    """From the best of how many runs."""
-
-    def seeds(self, seed: int) -> list[int]:
-        """The seeds of the runs from which a training with `seed` chooses."""
-        return [seed + 100 * number for number in range(self.starts)]
 
     def __post_init__(self) -> None:
         require_kind("recipe of the start", self.recipe, str)
-        require_whole("starts", self.starts)
         require_kind("parts of the start", self.parts, tuple)
         if not self.parts:
             raise ValueError("parts of the start must name a network: without one nothing is taken over.")

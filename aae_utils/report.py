@@ -215,13 +215,11 @@ def _first_stage(start: Start, recipe: Recipe) -> str:
     first = get_recipe(start.recipe, recipe.setting)
     words = [f"first stage: {networks} from {start.recipe}"]
     words += [f"which starts from {name}" for name in stages_before(first)]
-    if start.starts > 1:
-        words.append(f"the best of {start.starts} by its reconstruction")
     if isinstance(first.model, ClusteringSettings):
         if first.model.classes != getattr(recipe.model, "classes", None):
             words.append("with the clusters that last")
     elif first.data.labels == recipe.data.labels:
-        words.append("same labels" if start.starts == 1 else "each with labels of its own")
+        words.append("same labels")
     return ", ".join(words)
 
 

@@ -285,19 +285,7 @@ def _start_weights(
 
 
 def _start_run(start: Start, setting: Setting, seed: int, root: Path | str | None) -> Run:
-    """The run to start from: of several the one that reconstructs the training images best."""
-    runs = [_one_start_run(start, setting, each, root) for each in start.seeds(seed)]
-    return min(runs, key=_last_reconstruction) if runs[1:] else runs[0]
-
-
-def _last_reconstruction(run: Run) -> float:
-    history = run.history()
-    if "reconstruction" not in history:
-        raise RunError(f"{run.name} reconstructs nothing: a choice among several starts needs one that does.")
-    return float(history["reconstruction"].iloc[-1])
-
-
-def _one_start_run(start: Start, setting: Setting, seed: int, root: Path | str | None) -> Run:
+    """The run to start from, in `root` or among the shipped ones."""
     name, records = f"{start.recipe}/{setting}-seed{seed}", False
     for place in (as_root(root), runs_root()):
         if (place / name).exists():

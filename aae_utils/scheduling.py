@@ -157,9 +157,7 @@ def first_stages(recipe: Recipe, seed: int) -> list[tuple[Recipe, int]]:
     if recipe.start is None:
         return []
     first = get_recipe(recipe.start.recipe, recipe.setting)
-    found = [(first, each) for each in recipe.start.seeds(seed)]
-    earlier = [pair for one in found for pair in first_stages(*one)]
-    return list(dict.fromkeys([*earlier, *found]))
+    return [*first_stages(first, seed), (first, seed)]
 
 
 # ------------------------------------------------------------------------------ one machine

@@ -126,7 +126,7 @@ def test_narrowing_leaves_the_wide_weights_as_they_are():
 def stages(first: str, second: str) -> tuple[Recipe, Recipe]:
     start = get_recipe(second).start
     assert start.recipe == first
-    return shrink(get_recipe(first)), replace(shrink(get_recipe(second)), start=replace(start, starts=1))
+    return shrink(get_recipe(first)), replace(shrink(get_recipe(second)), start=start)
 
 
 def test_a_training_keeps_the_lasting_clusters_of_a_wider_run(mnist_files, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from aae_utils.data import DataSettings
 from aae_utils.narrowing import narrowed
 from aae_utils.networks import Corruption
 from aae_utils.priors import Gaussian, GaussianMixture, SwissRoll
-from aae_utils.recipes import SETTINGS, Start, shrink
+from aae_utils.recipes import SETTINGS, shrink
 from aae_utils.runs import load_run
 from aae_utils.training import Rates, TrainingSettings
 from aae_utils.variants import VARIANTS, get_recipe, recipe_names, stages_before
@@ -217,25 +217,11 @@ def test_first_stages_of_the_laptop_go_back_to_random_weights():
         "reduction-unsupervised": "clustering-20",
         "reduction-10d": "semi-supervised-100",
     }
-    assert {start.starts for start in starts.values() if start} == {1}
     assert not any(get_recipe(name, "paper").start for name in NAMES)
     for name in NAMES:
         stages = stages_before(get_recipe(name))
         assert len(stages) < 3 and (not stages or starts[stages[-1]] is None)
     assert stages_before(get_recipe("reduction-unsupervised")) == ["clustering-20", "clustering-30"]
-
-
-def test_several_starts_have_seeds_that_no_other_run_takes():
-    assert Start("clustering-30").seeds(3) == [3]
-    assert Start("clustering-30", starts=3).seeds(0) == [0, 100, 200]
-    taken = [seed for own in range(10) for seed in Start("clustering-30", starts=4).seeds(own)]
-    assert len(set(taken)) == 40
-
-
-@pytest.mark.parametrize("starts", [0, -1, 1.5, True, "3", None])
-def test_starts_are_a_whole_number(starts):
-    with pytest.raises(ValueError, match="starts must be a whole number from 1"):
-        Start("clustering-30", starts=starts)
 
 
 @pytest.mark.parametrize(("name", "setting"), EVERY)

@@ -200,19 +200,11 @@ def test_deviations_are_said_in_words_from_the_first_stage_to_the_data():
         ("clustering-16", "encoder and decoder from clustering-30, with the clusters that last"),
         ("clustering-20", "encoder and decoder from clustering-30, with the clusters that last"),
         ("reduction-unsupervised", "encoder from clustering-20, which starts from clustering-30"),
+        ("reduction-100", "encoder from semi-supervised-100, same labels"),
     ],
 )
 def test_deviations_name_the_stages_before(name, stage):
     assert report.deviations(get_recipe(name))[0] == f"first stage: {stage}"
-
-
-def test_of_several_first_stages_each_has_seen_labels_of_its_own():
-    recipe = get_recipe("reduction-100")
-    several = replace(recipe, start=replace(recipe.start, starts=3))
-    assert report.deviations(several)[0] == (
-        "first stage: encoder from semi-supervised-100, the best of 3 by its reconstruction, each with labels"
-        " of its own"
-    )
 
 
 def test_another_kind_of_prior_is_one_deviation_and_its_parameters_are_named():

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 
@@ -460,51 +459,6 @@ def test_what_no_training_can_start_from_is_named(mnist_files, tmp_path, monkeyp
         other = replace(second, start=Start("semi-supervised-100", (part,)))
         message = sentence(partial(train, other, tmp_path))
         assert message.startswith(f"reduction-100 cannot start from {folder}: its {part} ")
-
-
-def three_starts(root: Path, monkeypatch) -> tuple[list[Run], Recipe]:
-    """Three runs of section 5, and section 7 from the best of them."""
-    monkeypatch.setattr(reproduction, "deviation", lambda run: "")
-    first, second = two_stages()
-    first = replace(first, training=replace(first.training, epochs=1))
-    runs = [train(first, root, seed) for seed in (1, 101, 201)]
-    return runs, replace(second, start=replace(second.start, starts=3))
-
-
-def test_of_several_starts_the_one_that_reconstructs_best_in_the_end_is_taken(
-    mnist_files, tmp_path, monkeypatch
-):
-    runs, second = three_starts(tmp_path, monkeypatch)
-    errors = {1: [1.0, 9.0], 101: [8.0, 5.0], 201: [2.0, 7.0]}
-    history = lambda run: pd.DataFrame({"epoch": [1, 2], "reconstruction": errors[run.seed]})  # noqa: E731
-    monkeypatch.setattr(Run, "history", history)
-    splits = load_splits(second.data)
-    for best in (101, 201):
-        errors[best] = [9.0, 0.1]
-        run = next(run for run in runs if run.seed == best)
-        trainer = make_trainer(second, splits, seed=1, root=tmp_path)
-        weight = trainer.model.encoder.label[0].weight
-        assert torch.equal(weight, run.weights()["encoder.label.0.weight"].float())
-        assert trainer.notes["start"] == to_plain(StartedFrom(run.name, sha256(run.folder / WEIGHTS)))
-        errors[best] = [9.0, 9.0]
-
-
-def test_each_of_several_starts_has_to_be_there(mnist_files, tmp_path, monkeypatch):
-    runs, second = three_starts(tmp_path, monkeypatch)
-    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "none"))
-    runs[2].folder.rename(tmp_path / "elsewhere")
-    message = sentence(lambda: make_trainer(second, load_splits(second.data), 1, root=tmp_path))
-    assert f"the weights of the run {runs[2].name}, which are not in {tmp_path}: " in message
-    assert f"`aae train semi-supervised-100 --setting laptop --seed 201 --root {tmp_path}`" in message
-
-
-def test_a_choice_among_several_starts_needs_their_reconstructions(mnist_files, tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduction, "deviation", lambda run: "")
-    for seed in (0, 100):
-        train(small("baseline-100"), tmp_path, seed)
-    recipe = replace(small("semi-supervised-100"), start=Start("baseline-100", ("encoder",), starts=2))
-    message = sentence(lambda: make_trainer(recipe, load_splits(recipe.data), 0, root=tmp_path))
-    assert message.startswith("baseline-100/laptop-seed0 reconstructs nothing: ")
 
 
 def test_no_training_starts_from_weights_that_were_not_kept(mnist_files, tmp_path, monkeypatch):

@@ -129,11 +129,11 @@ def test_a_run_that_starts_from_another_comes_after_it(tmp_path):
 
 @pytest.fixture
 def chain(monkeypatch) -> list[str]:
-    """Made-up recipes: wide, middle from the best of three wide ones, narrow and a map from a middle one."""
+    """Made-up recipes: wide, middle from a wide one, narrow and a map from a middle one."""
     networks, layers = ("encoder", "decoder"), ("encoder.hidden", "encoder.label")
     made = {
         "wide": ("clustering-30", None),
-        "middle": ("clustering-30", Start("wide", networks, starts=3)),
+        "middle": ("clustering-30", Start("wide", networks)),
         "narrow": ("clustering-16", Start("middle", networks)),
         "map": ("reduction-unsupervised", Start("middle", layers)),
     }
@@ -152,18 +152,11 @@ def test_runs_are_staged_by_how_many_must_come_before(chain, tmp_path):
 def test_first_stages_are_all_runs_that_a_run_stands_on_the_earliest_first(chain):
     wide, middle = get_recipe("wide"), get_recipe("middle")
     assert first_stages(wide, 2) == []
-    assert first_stages(middle, 2) == [(wide, 2), (wide, 102), (wide, 202)]
-    assert first_stages(get_recipe("narrow"), 2) == [(wide, 2), (wide, 102), (wide, 202), (middle, 2)]
+    assert first_stages(middle, 2) == [(wide, 2)]
+    assert first_stages(get_recipe("narrow"), 2) == [(wide, 2), (middle, 2)]
     paper = first_stages(get_recipe("map", "paper"), 1)
-    assert {recipe.setting for recipe, _ in paper} == {"paper"} and len(paper) == 4
+    assert {recipe.setting for recipe, _ in paper} == {"paper"} and len(paper) == 2
     assert first_stages(get_recipe("reduction-1000"), 3) == [(get_recipe("semi-supervised-1000"), 3)]
-
-
-def test_several_starts_that_stand_on_the_same_runs_name_them_once(chain):
-    recipe = replace(get_recipe("narrow"), start=Start("middle", starts=2))
-    found = [(recipe.name, seed) for recipe, seed in first_stages(recipe, 0)]
-    wide = [("wide", seed) for seed in (0, 100, 200, 300)]
-    assert found == [*wide, ("middle", 0), ("middle", 100)]
 
 
 def test_a_run_that_another_process_trains_is_refused_or_waited_for(mnist_files, tmp_path, monkeypatch):
@@ -349,19 +342,18 @@ def test_the_first_seed_of_a_stack_is_the_run_that_it_would_be_alone(in_this_pro
         torch.testing.assert_close(weights[name], value, rtol=1e-2, atol=1e-3)
 
 
-def with_start(one: Job, **changes: object) -> Job:
-    start = get_recipe(one.recipe.name).start
-    return replace(one, recipe=replace(one.recipe, start=replace(start, **changes)))
+def with_start(one: Job) -> Job:
+    return replace(one, recipe=replace(one.recipe, start=get_recipe(one.recipe.name).start))
 
 
 def test_a_stack_waits_for_the_runs_that_it_starts_from(in_this_process, chain, tmp_path):
-    wide = [stackable(tmp_path, seed, "wide") for seed in (0, 100)]
-    middle = with_start(stackable(tmp_path, 0, "middle"), starts=2)
+    wide = stackable(tmp_path, 0, "wide")
+    middle = with_start(stackable(tmp_path, 0, "middle"))
     last = [with_start(stackable(tmp_path, 0, "narrow")), with_start(stackable(tmp_path, 0, "map"))]
-    jobs = [*last, middle, *wide]
+    jobs = [*last, middle, wide]
     assert statuses(run_stacked(jobs, 2)) == {one.name: "trained" for one in jobs}
     started = {one.name: load_run(one.place).description.start for one in jobs}
-    assert started.pop(middle.name).run in [one.name for one in wide]
+    assert started.pop(middle.name).run == wide.name
     assert [started.pop(one.name).run for one in last] == [middle.name] * 2
     assert set(started.values()) == {None}
 
