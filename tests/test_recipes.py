@@ -153,8 +153,9 @@ FREE = {
     "last_code_noise",
     "instance_noise",
     "label_softness",
+    "label_halvings",
 }
-"""What a laptop may choose otherwise: sizes and noise, but not the task."""
+"""What a laptop may choose otherwise: sizes, noise and rates, but not the task."""
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -491,6 +491,36 @@ def test_softness_is_a_share(value):
         replace(SETTINGS["clustering"], label_softness=value)
 
 
+@pytest.mark.parametrize("kind", [float, torch.tensor])
+def test_the_game_on_y_slows_down_and_that_on_z_does_not(kind):
+    def gradients(halvings: float, progress: float, loss: str) -> dict[str, Tensor]:
+        model = build(replace(SETTINGS["clustering"], label_halvings=halvings))
+        batch = replace(make_batch(), progress=kind(progress))
+        terms = getattr(model, loss)(batch)
+        values.append({name: term.item() for name, term in terms.items()})
+        part = "label_discriminator" if loss == "discriminator_loss" else "encoder.label"
+        torch.stack(list(terms.values())).sum().backward()
+        found = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+        style = {n: g for n, g in found.items() if n.startswith(("style_discriminator", "encoder.style"))}
+        return {name: found[name] for name in found if name.startswith(part)} | style
+
+    for loss in ("discriminator_loss", "generator_loss"):
+        values: list[dict[str, float]] = []
+        usual = gradients(0.0, 0.5, loss)
+        assert {name.split(".")[0] for name in usual} > {"style_discriminator"}
+        for progress, pace in ((0.0, 1.0), (0.25, 0.5), (0.5, 0.25), (1.0, 0.0625)):
+            for name, gradient in gradients(4.0, progress, loss).items():
+                of_z = name.startswith(("style_discriminator", "encoder.style"))
+                torch.testing.assert_close(gradient, usual[name] * (1.0 if of_z else pace))
+            assert values[-1] == pytest.approx(values[0])
+
+
+@pytest.mark.parametrize("value", [-1.0, math.inf, "4", True])
+def test_halvings_are_a_number(value):
+    with pytest.raises(ValueError, match="label_halvings must be a finite number at least 0"):
+        replace(SETTINGS["clustering"], label_halvings=value)
+
+
 @pytest.mark.parametrize(("name", "classes"), [("semi-supervised", 10), ("clustering", 6)])
 def test_two_code_models_predict_encode_and_decode(name, classes):
     model, batch = build(name), make_batch()
