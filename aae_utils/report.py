@@ -172,6 +172,7 @@ _WORDS = {
     "model.last_code_noise": "noise on the decoder's code at the end",
     "model.instance_noise": "noise at first on the samples and codes that the discriminator sees",
     "model.label_softness": "share that one-hot samples give away at first",
+    "model.softening_share": "share of the training with softened samples",
     "model.label_halvings": "halvings of the rates of the game on y",
     "model.match_label": "y matched to its prior",
     "model.match_style": "z matched to its prior",

@@ -153,6 +153,7 @@ FREE = {
     "last_code_noise",
     "instance_noise",
     "label_softness",
+    "softening_share",
     "label_halvings",
 }
 """What a laptop may choose otherwise: sizes, noise and rates, but not the task."""

@@ -464,14 +464,15 @@ def label_samples(progress: object, **settings: object) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", [float, torch.tensor])
-def test_label_samples_are_soft_at_first_and_one_hot_after_three_tenths(kind):
-    for progress, most in ((0.0, 0.8), (0.15, 0.4), (0.27, 0.08)):
-        real = label_samples(kind(progress), label_softness=0.8)
+@pytest.mark.parametrize("share", [0.3, 0.05, 1.0])
+def test_label_samples_are_soft_at_first_and_one_hot_after_a_share_of_the_training(kind, share):
+    for part, most in ((0.0, 0.8), (0.5, 0.4), (0.9, 0.08)):
+        real = label_samples(kind(part * share), label_softness=0.8, softening_share=share)
         torch.testing.assert_close(real.sum(1), torch.ones(200))
         given = 1 - real.max(1).values
         assert 0.5 * most < given.max() <= most
-    for progress in (0.3, 0.7, 1.0):
-        real = label_samples(kind(progress), label_softness=0.8)
+    for progress in (share, 0.5 + share / 2, 1.0):
+        real = label_samples(kind(progress), label_softness=0.8, softening_share=share)
         assert set(real.unique().tolist()) == {0.0, 1.0}
 
 
@@ -489,6 +490,12 @@ def test_without_softness_no_noise_is_drawn_for_it():
 def test_softness_is_a_share(value):
     with pytest.raises(ValueError, match="label_softness must be a finite number at least 0 and below 1"):
         replace(SETTINGS["clustering"], label_softness=value)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.1, math.nan, "0.5"])
+def test_a_share_of_softened_samples_is_a_part_of_the_training(value):
+    with pytest.raises(ValueError, match="softening_share must be a finite number above 0 and at most 1"):
+        replace(SETTINGS["clustering"], softening_share=value)
 
 
 @pytest.mark.parametrize("kind", [float, torch.tensor])

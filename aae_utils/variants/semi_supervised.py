@@ -39,8 +39,6 @@ from aae_utils.variants.adversarial import (
 )
 
 BatchNorm = Literal["none", "encoder", "autoencoder"]
-SOFT_SHARE = 0.3
-"""Share of the training after which no sample of Cat(y) is softened."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,9 @@ class TwoCodeSettings(ModelSettings):
     classes: int = 10
     """Units of the label code: labels, or clusters."""
     label_softness: float = 0.0
-    """How much of its one a sample of Cat(y) gives, at most, to all units at random when the training begins.
-    It falls, and from three tenths of the training on the samples are one-hot."""
+    """How much of its one a sample of Cat(y) gives, at most, to all units at random when the training begins."""
+    softening_share: float = 0.3
+    """Share of the training in which that falls to zero: from there on the samples are one-hot."""
     label_halvings: float = 0.0
     """How often the rates of the game on y halve in the course of the training, evenly."""
     match_label: bool = True
@@ -85,6 +84,7 @@ class TwoCodeSettings(ModelSettings):
         require_known("batch_norm", self.batch_norm, get_args(BatchNorm))
         require_known("reduction", self.reduction, get_args(Reduction))
         require_number("label_softness", self.label_softness, least=0, below=1)
+        require_number("softening_share", self.softening_share, above=0, most=1)
         require_number("label_halvings", self.label_halvings, least=0)
         require_flag("match_label", self.match_label)
         require_flag("match_style", self.match_style)
@@ -143,7 +143,8 @@ class TwoCodeAutoencoder(nn.Module):
         super().__init__()
         self.label_prior = Categorical(settings.classes)
         self.style_prior = settings.style_prior
-        self.label_softness, self.label_halvings = settings.label_softness, settings.label_halvings
+        self.label_softness, self.softening_share = settings.label_softness, settings.softening_share
+        self.label_halvings = settings.label_halvings
         self.match_label, self.match_style = settings.match_label, settings.match_style
         self.classes = settings.classes
         self.corruption = settings.corruption
@@ -212,7 +213,7 @@ class TwoCodeAutoencoder(nn.Module):
         if self.match_label:
             real = self.label_prior.sample(len(y), batch.generator, y.device)
             if self.label_softness:
-                most = self.label_softness * falling(batch.progress, SOFT_SHARE)
+                most = self.label_softness * falling(batch.progress, self.softening_share)
                 real = softened(real, most, batch.generator)
             loss = discriminator_loss(self.label_discriminator, real, y)
             terms["label_discriminator"] = slowed(loss, self.label_halvings, batch.progress)
