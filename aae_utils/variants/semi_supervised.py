@@ -50,7 +50,7 @@ class TwoCodeSettings(ModelSettings):
     classes: int = 10
     """Units of the label code: labels, or clusters."""
     label_softness: float = 0.0
-    """How much of its one a sample of Cat(y) gives, at most, to all units at random when the training begins."""
+    """How much of its one a sample of Cat(y) gives away at most, to all units at random, in the beginning."""
     softening_share: float = 0.3
     """Share of the training in which that falls to zero: from there on the samples are one-hot."""
     label_halvings: float = 0.0
