@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from aae_utils.metrics.inputs import EvaluationError
-from aae_utils.metrics.matching import noise_floor, prior_distance, region_share, sliced_wasserstein
+from aae_utils.metrics.matching import (
+    noise_floor,
+    prior_distance,
+    prior_floor,
+    region_share,
+    sliced_wasserstein,
+)
 from aae_utils.seeds import PURPOSES, random_stream
 
 
@@ -83,6 +89,7 @@ class TestPriorDistance:
         for seed in range(3):
             codes = prior.sample(count, random_stream(seed, "codes"))
             assert abs(prior_distance(prior, codes, seed) - floor) < 4 * spread
+        assert abs(prior_floor(prior, count) - floor) < 2 * spread
 
     def test_a_shifted_posterior_scores_far_above_it(self) -> None:
         prior = Cloud(torch.zeros(1, 2))

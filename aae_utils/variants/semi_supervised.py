@@ -431,7 +431,7 @@ RECIPES = (
     _mnist(
         100,
         replace(A21, label_softness=0.1, softening_share=0.24),  # for twelve epochs
-        late_drop(50, averaging=0.99, reconstruction=Rates(0.02, 0.9)),
+        late_drop(50, averaging=0.99),
     ),
     _mnist(1000, NARROW_GAME, _few_labels(40)),
     _mnist("all", replace(A21, label_softness=0.1), late_drop(80, averaging=0.99)),
