@@ -178,7 +178,12 @@ function trueDensity(at) {
  * @param {number} at @param {Float32Array} samples @param {number} sigma
  */
 function parzenDensity(at, samples, sigma) {
-  return samples.reduce((sum, value) => sum + normalDensity(at, value, sigma), 0) / samples.length;
+  let sum = 0; // a plain loop: with 2,000 samples the curve takes 16 million terms while a slider moves
+  for (let i = 0; i < samples.length; i++) {
+    const far = (at - samples[i]) / sigma;
+    sum += Math.exp(-0.5 * far * far);
+  }
+  return sum / (samples.length * sigma * Math.sqrt(2 * Math.PI));
 }
 
 /** @param {Float32Array} points @param {(at: number) => number} density */
