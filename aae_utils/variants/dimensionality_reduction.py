@@ -164,6 +164,7 @@ class DimensionalityReductionAutoencoder(SemiSupervisedAutoencoder):
 NOISE = Corruption(noise_std=0.3)
 # In the plane a strong reconstruction sorts the images by pixels, against the labels.
 SLOW_RECONSTRUCTION = Rates(0.002, 0.9)
+SLOWER_RECONSTRUCTION = Rates(0.0005, 0.9)
 FROM_SECTION_5 = Start("semi-supervised-100", ("encoder.hidden", "encoder.label"))
 FROM_SECTION_6 = Start("clustering-20", ("encoder.hidden", "encoder.label"))
 
@@ -228,7 +229,7 @@ RECIPES = (
         "Figure 11B, 100 labels",
         PLANE,
         100,
-        late_drop(8, averaging=0.99, reconstruction=SLOW_RECONSTRUCTION),
+        late_drop(8, averaging=0.99, reconstruction=SLOWER_RECONSTRUCTION),
         FROM_SECTION_5,
     ),
     _unsupervised(epochs=4),
@@ -237,7 +238,7 @@ RECIPES = (
         "Figure 11D, 100 labels",
         TEN_DIMENSIONS,
         100,
-        late_drop(8, averaging=0.99),
+        late_drop(8, averaging=0.99, reconstruction=SLOWER_RECONSTRUCTION),
         FROM_SECTION_5,
     ),
 )
