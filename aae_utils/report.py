@@ -225,11 +225,19 @@ def _first_stage(start: Start, recipe: Recipe) -> str:
     return ", ".join(words)
 
 
+_PART_OF = {"model.softening_share": "label_softness"}
+"""Fields that mean nothing while another one is zero, as in the paper."""
+
+
 def _differences(ours: Any, paper: Any, path: str) -> Iterator[str]:
     if is_dataclass(ours) and type(ours) is type(paper):
         for field in fields(ours):
             name = field.name
-            yield from _differences(getattr(ours, name), getattr(paper, name), f"{path}.{name}")
+            owner = _PART_OF.get(f"{path}.{name}")
+            if owner and getattr(ours, owner) and not getattr(paper, owner):
+                yield f"{_field_in_words(f'{path}.{name}')}: {getattr(ours, name):g}"
+            else:
+                yield from _differences(getattr(ours, name), getattr(paper, name), f"{path}.{name}")
     elif ours != paper:
         yield f"{_field_in_words(path)}: {_in_words(ours, path)} instead of {_in_words(paper, path)}"
 

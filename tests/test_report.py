@@ -207,6 +207,18 @@ def test_deviations_name_the_stages_before(name, stage):
     assert report.deviations(get_recipe(name))[0] == f"first stage: {stage}"
 
 
+def test_how_long_samples_are_softened_is_named_where_they_are():
+    paper = get_recipe("semi-supervised-100", "paper")
+    share = "share of the training with softened samples"
+    longer = replace(paper, model=replace(paper.model, softening_share=0.5))
+    assert [line for line in report.deviations(longer) if "soften" in line] == [
+        f"{share}: 0.5 instead of 0.3"
+    ]
+    for value in (0.5, 0.3):
+        soft = replace(paper, model=replace(paper.model, label_softness=0.1, softening_share=value))
+        assert report.deviations(soft)[-1] == f"{share}: {value}"
+
+
 def test_another_kind_of_prior_is_one_deviation_and_its_parameters_are_named():
     paper = get_recipe("aae-gaussian", "paper")
     other = replace(paper, model=replace(paper.model, prior=GaussianMixture(classes=3)))
