@@ -487,10 +487,11 @@ def _equilibria_text(states: Sequence[State]) -> str:
         return "No recipe has been started right yet.\n"
     both = [(one, other) for _, one, other in pairs if other is not None]
     better = sum(one.end < other.end for one, other in both)
-    where = "the one recipe" if better == len(both) == 1 else f"{better} of the {len(both)} recipes"
+    several = f"{better} of the {len(both)} recipes below that were"
+    where = "the one recipe below that was" if better == len(both) == 1 else several
     sentence = (
-        f"In {where} below, the error is lower at the end of a training that was started right than from"
-        " random weights in as many epochs.\n"
+        f"In {where} trained both ways, the error is lower at the end of a training that was"
+        " started right than from random weights in as many epochs.\n"
     )
     return (sentence + "\n" if both else "") + _markdown((_equilibrium_row(*pair) for pair in pairs), "")
 
