@@ -232,12 +232,13 @@ _PART_OF = {"model.softening_share": "label_softness"}
 def _differences(ours: Any, paper: Any, path: str) -> Iterator[str]:
     if is_dataclass(ours) and type(ours) is type(paper):
         for field in fields(ours):
-            name = field.name
-            owner = _PART_OF.get(f"{path}.{name}")
+            inner = f"{path}.{field.name}"
+            mine, theirs = getattr(ours, field.name), getattr(paper, field.name)
+            owner = _PART_OF.get(inner)
             if owner and getattr(ours, owner) and not getattr(paper, owner):
-                yield f"{_field_in_words(f'{path}.{name}')}: {getattr(ours, name):g}"
+                yield f"{_field_in_words(inner)}: {_in_words(mine, inner)}"
             else:
-                yield from _differences(getattr(ours, name), getattr(paper, name), f"{path}.{name}")
+                yield from _differences(mine, theirs, inner)
     elif ours != paper:
         yield f"{_field_in_words(path)}: {_in_words(ours, path)} instead of {_in_words(paper, path)}"
 

@@ -87,11 +87,7 @@ def prior_distance(prior: Sampler, codes: Tensor, seed: int = 0) -> float:
 def prior_floor(prior: Sampler, count: int = 10_000) -> float:
     """Mean distance of two samples `(count, D)` of the prior: what a perfect q(z) would score."""
     noise = torch.Generator().manual_seed(0)
-
-    def draw(count: int) -> Tensor:
-        return prior.sample(count, noise)
-
-    return noise_floor(draw, count, generator=noise)[0]
+    return noise_floor(lambda size: prior.sample(size, noise), count, generator=noise)[0]
 
 
 def region_share(codes: Tensor, labels: Tensor, regions: Callable[[Tensor], Tensor]) -> float:
