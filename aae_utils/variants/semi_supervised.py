@@ -27,11 +27,18 @@ from aae_utils.networks import (
     Output,
 )
 from aae_utils.priors import Categorical, Gaussian, Prior, softened
-from aae_utils.recipes import APPENDIX_A21, ModelSettings, Recipe, in_both_settings, in_chunks, late_drop
+from aae_utils.recipes import (
+    APPENDIX_A21,
+    ModelSettings,
+    Recipe,
+    calmer_games,
+    in_both_settings,
+    in_chunks,
+    late_drop,
+)
 from aae_utils.seeds import random_stream
 from aae_utils.training import Batch, Phase, Rates, Terms, TrainingSettings, falling
 from aae_utils.variants.adversarial import (
-    SLOW_DISCRIMINATOR,
     Reduction,
     discriminator_loss,
     generator_loss,
@@ -427,8 +434,8 @@ RECIPES = (
     ),
     _mnist(
         1000,
-        replace(A21, discriminator_units=500, init_std=0.05),
-        late_drop(40, averaging=0.99, reconstruction=Rates(0.02, 0.9), discriminator=SLOW_DISCRIMINATOR),
+        replace(A21, label_softness=0.1, softening_share=0.24),  # for twelve epochs
+        calmer_games(50, calmer=30),
     ),
     _mnist("all", replace(A21, label_softness=0.1), late_drop(80, averaging=0.99)),
     _svhn(),
