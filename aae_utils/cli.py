@@ -30,14 +30,19 @@ DEVICES = ("cpu", "cuda", "mps")
 MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
 
 
+def _default(words: str, metavar: str | None = None) -> object:
+    """What the help names as the default of an argument, in place of a bare None."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {words})")
+
+
 @dataclass(frozen=True)
 class List:
     """List every recipe: figure or table row, setting, time and result of its runs."""
 
     setting: Setting | None = None
     """Only this setting."""
-    root: Path | None = None
-    """Folder of the runs (default: `runs`)."""
+    root: Annotated[Path | None, _default("runs")] = None
+    """Folder of the runs."""
 
     def run(self, rest: list[str]) -> int:
         """Print one line for each recipe and setting, and name the folders that do not count."""
@@ -57,7 +62,7 @@ class List:
 class Train:
     """Train one recipe, or continue where its training was interrupted.
 
-    Every field of the recipe can be given after its name, as in `aae train clustering-16 --training.epochs 3
+    Every field of the recipe can be given after its name, as in `aae train clustering-30 --training.epochs 3
     --model.units 100`; `aae train RECIPE --help` lists the fields. A recipe with changed fields is kept under
     its name with "-custom" added, or under a --name of its own.
     """
@@ -68,10 +73,10 @@ class Train:
     """Ours for two processor cores, or the paper's own."""
     seed: int = 0
     """Fixes initial weights, order of the images, noise and choice of labels."""
-    root: Path | None = None
-    """Folder for the run (default: `runs`; with --shrink `runs-rehearsal`)."""
-    device: str | None = None
-    """cpu, cuda or mps (default: the fastest there is)."""
+    root: Annotated[Path | None, _default("runs; with --shrink runs-rehearsal")] = None
+    """Folder for the run."""
+    device: Annotated[str | None, _default("the fastest there is")] = None
+    """cpu, cuda or mps."""
     shrink: bool = False
     """A rehearsal in seconds: the same recipe with few images, few units and one epoch."""
 
@@ -98,12 +103,12 @@ class Evaluate:
     """A run's folder, its name as in `clustering-16/laptop-seed0`, or the name of a recipe."""
     setting: Setting = "laptop"
     """Which setting, where RUN is the name of a recipe."""
-    seed: int | None = None
-    """Which seed, where RUN is the name of a recipe (default: the one whose weights are shipped)."""
-    root: Path | None = None
-    """Folder of the runs (default: `runs`)."""
-    device: str | None = None
-    """cpu, cuda or mps (default: the fastest there is)."""
+    seed: Annotated[int | None, _default("the one whose weights are shipped")] = None
+    """Which seed, where RUN is the name of a recipe."""
+    root: Annotated[Path | None, _default("runs")] = None
+    """Folder of the runs."""
+    device: Annotated[str | None, _default("the fastest there is")] = None
+    """cpu, cuda or mps."""
     samples: int | None = None
     """For Table 1: compute the log-likelihood with so many samples instead. What 10000000 samples give is
     stored in the run; on two cores it takes less than half an hour."""
@@ -135,8 +140,10 @@ class Reproduce:
     A run that fails is reported at the end and does not stop the others.
     """
 
-    recipes: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RECIPE")] = ()
-    """Their names (default: every recipe on MNIST; SVHN and TFD are trained when they are named)."""
+    recipes: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], _default("every recipe on MNIST", "RECIPE")
+    ] = ()
+    """Their names; those on SVHN and TFD are trained when they are named."""
     setting: Setting = "laptop"
     """Ours for two processor cores, or the paper's own."""
     seeds: int = 5
@@ -145,10 +152,10 @@ class Reproduce:
     """How many runs at once on this machine."""
     scheduler: str | None = None
     """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers make the runs instead."""
-    root: Path | None = None
-    """Folder for the runs (default: `runs`; with --shrink `runs-rehearsal`)."""
-    device: str | None = None
-    """cpu, cuda or mps (default: the fastest that a process finds)."""
+    root: Annotated[Path | None, _default("runs; with --shrink runs-rehearsal")] = None
+    """Folder for the runs."""
+    device: Annotated[str | None, _default("the fastest that a process finds")] = None
+    """cpu, cuda or mps."""
     shrink: bool = False
     """A rehearsal in seconds: the same recipes with few images, few units and one epoch."""
 
@@ -194,16 +201,16 @@ class Study:
     trainings continued, so the command can be given again at any time.
     """
 
-    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="NAME")] = None
-    """Which study (default: list all of them)."""
+    name: Annotated[tyro.conf.Positional[str | None], _default("list all of them", "NAME")] = None
+    """Which study."""
     jobs: int = 2
     """How many trainings at once on this machine."""
     scheduler: str | None = None
     """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers train instead."""
-    root: Path | None = None
-    """Folder of the studies (default: `studies`)."""
-    device: str | None = None
-    """cpu, cuda or mps (default: the fastest that a process finds)."""
+    root: Annotated[Path | None, _default("studies")] = None
+    """Folder of the studies."""
+    device: Annotated[str | None, _default("the fastest that a process finds")] = None
+    """cpu, cuda or mps."""
     shrink: bool = False
     """A rehearsal in seconds, with few images, few units and one epoch; its records lie apart, in a folder
     whose name ends with `-rehearsal`."""
@@ -240,10 +247,10 @@ class Study:
 class Report:
     """Write the tables and loss curves that the book includes, from the runs."""
 
-    root: Path | None = None
-    """Folder of the runs (default: `runs`)."""
-    folder: Path | None = None
-    """Where to write (default: `book/_tables`)."""
+    root: Annotated[Path | None, _default("runs")] = None
+    """Folder of the runs."""
+    folder: Annotated[Path | None, _default("book/_tables")] = None
+    """Where to write."""
 
     def run(self, rest: list[str]) -> int:
         """Write, and name the folders that are not finished runs."""

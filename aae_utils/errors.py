@@ -10,7 +10,7 @@ import torch
 def in_one_line(error: BaseException) -> str:
     """The sentence of an error of this package; other errors keep the name of their class."""
     if out_of_memory(error):
-        return "There is not enough memory: lower batch_size or units, run fewer jobs, or end other programs."
+        return "There is not enough memory: run fewer jobs, end other programs, or lower units."
     if isinstance(error, ValueError) or type(error).__module__.startswith("aae_utils"):
         return " ".join(str(error).split())
     return " ".join("".join(traceback.format_exception_only(error)).split())

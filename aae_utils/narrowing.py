@@ -21,9 +21,10 @@ IMAGES = 10_000
 
 @torch.no_grad()
 def lasting_clusters(model: Any, images: Tensor, count: int) -> Tensor:
-    """The `count` clusters `(count,)` of a two-code autoencoder that lose least on images `(N, D)`, in order.
+    """The `count` clusters `(count,)` of a two-code autoencoder that remain, in ascending order.
 
-    One after the other, the cluster goes whose images can be drawn with another y at the least loss.
+    One after the other, the cluster goes whose images can be drawn with another y at the least loss. Of the
+    images `(N, D)` the first `IMAGES` count.
     """
     images = images[:IMAGES]
     cluster = in_chunks(model.predict, images).argmax(1)

@@ -210,7 +210,8 @@ class MissingNetwork(nn.Module):
     def __init__(self, run: str, network: str) -> None:
         super().__init__()
         self.sentence = (
-            f"The run {run} did not keep the weights of its {network}: train it again and keep them."
+            f"The run {run} did not keep the weights of its {network}: train it again, with {network}"
+            " among the parts that `--keep` names."
         )
 
     def __getattr__(self, name: str) -> Any:

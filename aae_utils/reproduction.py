@@ -154,7 +154,9 @@ def only_process(folder: Path, wait: bool) -> Iterator[None]:
     except Timeout:
         raise RunError(f"Another process is training {folder}: wait for it or end it.") from None
     except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror or error}).") from error
+        raise RunError(
+            f"{folder} cannot be written ({error.strerror or error}): make it writable, or name another root."
+        ) from error
     try:
         yield
     finally:
@@ -265,7 +267,8 @@ def _start(
         fits = [name in weights and weights[name].shape == state[name].shape for name in names]
         if not names or not all(fits):
             raise RunError(
-                f"{recipe.name} cannot start from {run.folder}: its {part} was not kept or has another shape."
+                f"{recipe.name} cannot start from {run.folder}: its {part} was not kept or has another shape:"
+                " leave the widths as they are, or change a recipe that starts from random weights."
             )
         for name in names:
             state[name].copy_(weights[name])
@@ -298,7 +301,7 @@ def _start_run(start: Start, setting: Setting, seed: int, root: Path | str | Non
     command = training_command(start.recipe, setting, seed, OWN_RUNS if records else root)
     raise RunError(
         f"The training starts from the weights of the run {name}, which are not in {as_root(root)}: train it"
-        f" first with `{command}`" + (f", and give --root {OWN_RUNS} here, too." if records else ".")
+        f" first with `{command}`" + (f", and set AAE_RUNS={OWN_RUNS} here." if records else ".")
     )
 
 

@@ -399,7 +399,7 @@ def add_results(run: Run, results: dict[str, float]) -> Run:
         _describe(run.folder, replace(run.description, results=run.results | results))
     except OSError as error:
         raise RunError(
-            f"{run.folder / DESCRIPTION} cannot be written ({error.strerror or error})."
+            f"{run.folder / DESCRIPTION} cannot be written ({error.strerror or error}): make it writable."
         ) from error
     return load_run(run.folder)
 
@@ -444,7 +444,9 @@ def keep_record(run: Run) -> Run:
         for name in (WEIGHTS, FILM):
             (run.folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"{run.folder} cannot be written ({error.strerror or error}).") from error
+        raise RunError(
+            f"{run.folder} cannot be written ({error.strerror or error}): make it writable."
+        ) from error
     return load_run(run.folder)
 
 

@@ -203,7 +203,9 @@ def load_study(name: str, root: Path) -> Study:
         values = {"base": {}, "verdict": ""} | tomllib.loads(path.read_text("utf-8")) | {"name": name}
         return from_plain(values | {"variations": _variations(values)}, Study)
     except (ValueError, OSError) as error:
-        raise StudyError(f"{path} is not a study ({' '.join(str(error).split())}).") from error
+        raise StudyError(
+            f"{path} is not a study ({' '.join(str(error).split())}): mend that file."
+        ) from error
 
 
 def _variations(values: dict[str, Any]) -> list[Any]:
@@ -289,7 +291,9 @@ def save_record(path: Path, record: Record) -> None:
         with whole_file(path) as file:
             file.write(f"{{\n{text}\n}}\n".encode())
     except OSError as error:
-        raise StudyError(f"{path} cannot be written ({error.strerror or error}).") from error
+        raise StudyError(
+            f"{path} cannot be written ({error.strerror or error}): make it writable."
+        ) from error
 
 
 def _shown(path: Path) -> str:

@@ -225,9 +225,7 @@ def _of_group(group: Group) -> list[Any]:
 
 def _why(run: Run) -> str:
     setting = "" if run.recipe.setting == "laptop" else f" ({run.recipe.setting} setting)"
-    return (
-        f"- `{run.recipe.name}`{setting}: {'; '.join(deviations(run.recipe)) or 'not from that setting'}.\n"
-    )
+    return f"- `{run.recipe.name}`{setting}: {'; '.join(deviations(run.recipe)) or 'as in that setting'}.\n"
 
 
 def _paper_text(where: str) -> str:

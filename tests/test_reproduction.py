@@ -471,7 +471,7 @@ def test_no_training_starts_from_weights_that_were_not_kept(mnist_files, tmp_pat
     assert message == (
         "The training starts from the weights of the run semi-supervised-100/laptop-seed0, which are not in"
         f" {own}: train it first with `aae train semi-supervised-100 --setting laptop --seed 0"
-        " --root runs-own`, and give --root runs-own here, too."
+        " --root runs-own`, and set AAE_RUNS=runs-own here."
     )
     # the shipped run has them, and its record elsewhere does not hide it
     train(first, shipped)

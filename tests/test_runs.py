@@ -298,7 +298,7 @@ def test_a_record_that_cannot_be_written_is_said_and_loses_nothing(tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", refuse)
         message = sentence(lambda: keep_record(run))
-    assert message == f"{run.folder} cannot be written (Permission denied)."
+    assert message == f"{run.folder} cannot be written (Permission denied): make it writable."
     assert load_run(run.folder) == run
     assert load_run(run.folder).weights()
 

@@ -115,7 +115,7 @@ def test_a_failed_job_is_an_outcome(mnist_files, tmp_path, monkeypatch):
     ],
 )
 def test_too_little_memory_is_one_sentence(error):
-    assert in_one_line(error).startswith("There is not enough memory: lower batch_size or units")
+    assert in_one_line(error).startswith("There is not enough memory: run fewer jobs")
     assert in_one_line(RuntimeError("else")) == "RuntimeError: else"
 
 

@@ -67,7 +67,10 @@ def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> 
 
 
 def generator_loss(discriminator: nn.Module, fake: Tensor) -> Tensor:
-    """-E_q(z)[log D(z)]: the encoder wants its codes `(N, dim)` to pass for samples; ln 2 when half do."""
+    """-E_q(z)[log D(z)]: the encoder wants its codes `(N, dim)` to pass for samples.
+
+    It is ln 2 when the discriminator answers one half to each of them.
+    """
     return functional.softplus(-discriminator(fake)).mean()
 
 
