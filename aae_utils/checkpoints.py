@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from aae_utils.errors import out_of_memory
+from aae_utils.errors import device_failed, out_of_memory
 
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
@@ -56,7 +56,8 @@ def sync_folder(folder: Path) -> None:
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> bool:
     """Write the newest checkpoint and keep the one before; say whether it is on the disk.
 
-    A full disk costs the checkpoint and brings a warning; the one before stays, and training goes on.
+    A full disk or memory costs the checkpoint and brings a warning; the one before stays, and training
+    goes on. A device that has failed is no matter of space: its error is passed on.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,8 +66,11 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> bool:
             os.replace(folder / CHECKPOINT, folder / PREVIOUS_CHECKPOINT)
         os.replace(folder / NEW_CHECKPOINT, folder / CHECKPOINT)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        if device_failed(error):
+            raise
+        what = "memory" if out_of_memory(error) else "space"
         warnings.warn(
-            f"No checkpoint was written to {folder} ({error}): training goes on, free some space.",
+            f"No checkpoint was written to {folder} ({error}): training goes on, free some {what}.",
             stacklevel=2,
         )
         return False
@@ -108,4 +112,6 @@ def _read_checkpoint(path: Path, device: torch.device | str) -> dict[str, Any]:
     if damaged:
         raise ValueError(f"the checksum of {damaged} is wrong")
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError(f"it holds a {type(state).__name__} and no state of a training")
     return state

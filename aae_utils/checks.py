@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 LARGEST = 1_000_000
@@ -16,7 +17,9 @@ KINDS: dict[type, str] = {str: "text", tuple: "a tuple"}
 def require_whole(name: str, value: Any, least: int = 1, most: int = LARGEST) -> None:
     """Do nothing if `value` is a whole number from `least` to `most`; a ValueError names the field."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"{name} must be a whole number from {least:,} to {most:,}, not {value!r}.")
+        foreign = isinstance(value, Integral) and not isinstance(value, int)  # JSON would not take it
+        advice = ": use int()" if foreign else ""
+        raise ValueError(f"{name} must be a whole number from {least:,} to {most:,}, not {value!r}{advice}.")
 
 
 def require_number(

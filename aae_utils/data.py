@@ -139,7 +139,7 @@ class DataSettings:
     """What a run learns from; raises ValueError, which names the field, for values that cannot be meant."""
 
     dataset: Literal["mnist", "svhn", "tfd"] = "mnist"
-    pool: str = "train"  # the split to learn from, never a held-out one
+    pool: str = "train"  # the split to learn from; "all" of MNIST or TFD has the validation images, too
     labels: int | Literal["all"] | None = None  # how many images show their label; None: not one
     standardize: bool = False  # every pixel to mean 0 and standard deviation 1 (appendix A.1)
     images: int | None = None  # only the first so many images of the pool; None: all

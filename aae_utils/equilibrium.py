@@ -45,9 +45,11 @@ def start_right(trainer: Trainer, recipe: Recipe, splits: LearningSplits, work: 
     first = Trainer(TaughtModel(trainer.model), replace(trainer.data, y=answers), settings, seed)
     first.notes = dict(trainer.notes)
     resume(first, work / "prepared")
+    note_part(first)
     monitor = make_monitor(recipe, splits.validation)
     first.fit(lambda taught: monitor(taught.model), work / "prepared", progress=False)  # type: ignore[arg-type]
-    trainer.notes["parts"] = first.notes["parts"]
+    parts = first.notes["parts"]
+    trainer.notes["parts"] = [part | {"first_epoch": part["first_epoch"] - PREPARED_EPOCHS} for part in parts]
     note_part(trainer)
     trainer.notes["prepared"] = [row | {"epoch": row["epoch"] - PREPARED_EPOCHS} for row in first.history]
 

@@ -6,6 +6,9 @@ import traceback
 
 import torch
 
+MEMORY = ("can't allocate memory", "out of memory")
+"""How torch says on processors, on Apple's GPUs and in CUDA's own words that there is none left."""
+
 
 def in_one_line(error: BaseException) -> str:
     """The sentence of an error of this package; other errors keep the name of their class."""
@@ -17,7 +20,13 @@ def in_one_line(error: BaseException) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether a program ran out of memory; on processors torch says so by a plain RuntimeError."""
+    """Whether a program ran out of memory; but for CUDA's allocator torch says so by a plain RuntimeError."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY)
+
+
+def device_failed(error: BaseException) -> bool:
+    """Whether a GPU has failed, for any reason but a lack of memory: nothing can go on there."""
+    failure = getattr(torch, "AcceleratorError", ())  # older releases of PyTorch have no name for it
+    return isinstance(error, failure) and not out_of_memory(error)

@@ -111,7 +111,10 @@ class GaussianMixture:
         return self.sample_given(labels, generator)
 
     def sample_given(self, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw `(N, 2)` codes, code i from component `labels[i]`; -1 draws from the whole mixture."""
+        """Draw `(N, 2)` codes, code i from component `labels[i]`; -1 draws from the whole mixture.
+
+        Labels from `classes` on are not refused: in a training step a look at them would wait for the device.
+        """
         component = _fill_unlabeled(labels, self.classes, generator)
         offsets = torch.randn(len(labels), 2, generator=generator, device=labels.device)
         return self.place(component, offsets)
@@ -174,7 +177,10 @@ class SwissRoll:
         return self.sample_given(labels, generator)
 
     def sample_given(self, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw `(N, 2)` codes, code i from segment `labels[i]`; -1 draws from the whole roll."""
+        """Draw `(N, 2)` codes, code i from segment `labels[i]`; -1 draws from the whole roll.
+
+        Labels from `classes` on are not refused: in a training step a look at them would wait for the device.
+        """
         segment = _fill_unlabeled(labels, self.classes, generator)
         position = torch.rand(len(labels), generator=generator, device=labels.device)
         noise = torch.randn(len(labels), 2, generator=generator, device=labels.device)

@@ -41,8 +41,11 @@ class ModelSettings:
         """What is followed from epoch to epoch, from validation images alone."""
         raise NotImplementedError
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
-        """The numbers that a model reaches on the test images, by the paper's rule for its section."""
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
+        """The numbers that a model reaches on the test images, by the paper's rule for its section.
+
+        Samples that a measure needs are the same for every run, so that runs differ by their training alone.
+        """
         raise NotImplementedError
 
     def label_count(self) -> int | None:
@@ -106,6 +109,8 @@ class Recipe:
             raise ValueError(f"{self.name} cannot record a film: that shows codes z in a prior's plane.")
         if not self.keep:
             raise ValueError("keep names no network: a run without weights cannot be evaluated.")
+        if self.data.standardize and getattr(self.model, "output", "linear") == "sigmoid":
+            raise ValueError("A sigmoid does not reach standardized pixels: use output='linear'.")
         labels, most = self.data.labels, self.model.label_count()
         if self.model.needs_labels and labels != "all":
             raise ValueError(f"{self.name} needs the label of every image: use labels='all', not {labels!r}.")

@@ -176,11 +176,6 @@ def make_trainer(
     ValueError says what does not fit together.
     """
     training_set = make_training_set(recipe, splits.train, seed)
-    most, highest = recipe.model.label_count(), int(training_set.y.max())
-    if most is not None and highest >= most:
-        raise ValueError(
-            f"classes must be at least {highest + 1} for labels from 0 to {highest}, not {most}."
-        )
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(random_stream(seed, "weights", "cpu").get_state())
         model = recipe.model.build(splits.train.dim)

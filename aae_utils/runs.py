@@ -24,6 +24,7 @@ from aae_utils import __version__
 from aae_utils.checkpoints import sync_folder, whole_file
 from aae_utils.checks import require_number, require_whole
 from aae_utils.descriptions import DescriptionError, difference_of, from_plain, to_plain
+from aae_utils.errors import out_of_memory
 from aae_utils.networks import MissingNetwork
 from aae_utils.recipes import Recipe, Setting
 from aae_utils.variants import get_recipe, recipe_names
@@ -50,6 +51,7 @@ class Part:
     """Where a stretch of the training ran: code, versions and machine."""
 
     first_epoch: int
+    """Its first epoch; from -1 on where two epochs were prepared before the first (`equilibrium`)."""
     aae_utils: str
     commit: str
     python: str
@@ -61,7 +63,7 @@ class Part:
     precision: str
 
     def __post_init__(self) -> None:
-        require_whole("first_epoch", self.first_epoch)
+        require_whole("first_epoch", self.first_epoch, least=-1)
         require_whole("threads", self.threads)
 
     @property
@@ -179,6 +181,8 @@ class Run:
             withhold(model, self.recipe.keep, self.name)
             model.load_state_dict({name: _full(value) for name, value in self.weights().items()})
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            if out_of_memory(error):
+                raise
             raise RunError(
                 f"The weights in {self.folder} are of another model: delete the folder, then train it again."
             ) from error

@@ -285,8 +285,8 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
         finishing = {finish(job) for job in jobs if job not in stackable}
         for stack in train_together(stacks()):
             part = trained.pop(stack)
-            _release([job for job, _ in part], locks)
             if stack.broken:  # no fault of the training: its checkpoints stay, and nothing is recorded
+                _release([job for job, _ in part], locks)
                 fail([job for job, _ in part], stack.broken)
                 continue
             if len(stack.failures) < len(part):
@@ -294,11 +294,14 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
             for place, (job, trainer) in enumerate(part):
                 if place in stack.failures:
                     fail([job], _failed(job, trainer, stack.failures[place]))
-                elif save_checkpoint(job.work, trainer.state_dict()):
-                    # to be measured and stored, or, after the failure of another seed, to go on alone
-                    finishing.add(finish(job))
+                    saved = False
                 else:
-                    fail([job], f"Its weights could not be written to {job.work}: free some space.")
+                    saved = save_checkpoint(job.work, trainer.state_dict())
+                    if not saved:
+                        fail([job], f"Its weights could not be written to {job.work}: free some space.")
+                _release([job], locks)  # not before: until here what lies in its folder is this process's
+                if saved:  # to be measured and stored, or, after the failure of another seed, to go on alone
+                    finishing.add(finish(job))
             ended = {future for future in finishing if future.done()}
             finishing -= ended
             yield from (future.result() for future in ended)

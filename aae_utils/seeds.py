@@ -20,5 +20,5 @@ def random_stream(seed: int, purpose: str, device: torch.device | str = "cpu") -
     """
     require_known("purpose", purpose, PURPOSES)
     require_whole("seed", seed, least=0, most=2**32 - 1)
-    child = np.random.SeedSequence(int(seed)).spawn(len(PURPOSES))[PURPOSES.index(purpose)]
+    child = np.random.SeedSequence(seed).spawn(len(PURPOSES))[PURPOSES.index(purpose)]
     return torch.Generator(device).manual_seed(int(child.generate_state(1, np.uint64)[0]))

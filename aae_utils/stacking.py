@@ -87,11 +87,13 @@ class Stack:
         self.stream = torch.cuda.Stream(self.device) if self.cuda else None
         self.failures: dict[int, str] = {}
         self.broken = ""
-        self._started = time.perf_counter()
+        self._started: float | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
         self._events: list[torch.cuda.Event] = []
         self._warm = 0
         self._done = 0  # steps of this epoch that are queued or finished
+        if self.stream is not None:  # the trainers may still be filled on another stream
+            self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with self._on_stream():
             self._gather()
 
@@ -285,6 +287,8 @@ class Stack:
         return epoch % self.every == 0 or epoch == self.settings.epochs
 
     def _begin_epoch(self) -> None:
+        if self._started is None:  # a stack may wait for a place before its first step
+            self._started = time.perf_counter()
         size = self.settings.batch_size
         for row, trainer in enumerate(self.trainers):
             steps = trainer.steps_per_epoch
@@ -306,7 +310,7 @@ class Stack:
         if judged:
             self.scatter(optimizers=False)
         now = time.perf_counter()
-        seconds, self._started = now - self._started, now
+        seconds, self._started = now - (self._started or now), now
         for place, (trainer, monitor) in enumerate(zip(self.trainers, self.monitors, strict=True)):
             row: dict[str, Any] = {"epoch": trainer.epoch + 1.0}
             row |= {name: mean[place] for name, mean in means.items()}
@@ -355,6 +359,8 @@ class Stack:
                         theirs.state[weight] = {
                             name: _part(value, place) for name, value in mine.state[stacked].items()
                         }
+        if self.stream is not None:  # who reads the trainers now does it on another stream
+            self.stream.synchronize()
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self.stream) if self.cuda else nullcontext()

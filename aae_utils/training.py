@@ -21,10 +21,13 @@ from tqdm import tqdm
 from aae_utils.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from aae_utils.checks import require_flag, require_kind, require_known, require_number, require_whole
 from aae_utils.data import require_images, require_labels
+from aae_utils.errors import out_of_memory
 from aae_utils.film import Film
 from aae_utils.seeds import random_stream
 
 AVERAGING_INTERVAL = 10
+SPEED = ("seconds", "images_per_second")
+"""What an epoch's row has beside losses and validation numbers."""
 Precision = Literal["float32", "bfloat16", "auto"]
 ResolvedPrecision = Literal["float32", "bfloat16", "tensorfloat32"]
 Optimizer = Literal["sgd", "adam"]
@@ -78,7 +81,7 @@ class Phase:
     rates: RateGroup
 
     def parameters(self) -> list[nn.Parameter]:
-        """The parameters that this phase, and no other part of the step, updates."""
+        """The parameters that this phase updates; other phases of the step may update them, too."""
         return [p for network in self.networks for p in network.parameters() if p.requires_grad]
 
 
@@ -173,8 +176,8 @@ class Trainer:
 
     `history` holds one row of numbers for each finished epoch, `saved_epoch` is the last one whose checkpoint
     is on the disk, and `notes` are plain values that checkpoints carry along. The order of the images and the
-    noise come from two independent streams of the seed, on the model's device. With a `film` the movement of
-    q(z) is recorded.
+    noise come from two independent streams of the seed, on the device of model and data. With a `film` the
+    movement of q(z) is recorded. ValueError says what does not fit together.
     """
 
     def __init__(
@@ -189,6 +192,12 @@ class Trainer:
             raise ValueError(
                 f"The minibatch ({settings.batch_size}) is larger than the training set ({len(data)}):"
                 " lower batch_size."
+            )
+        _require_labels(model, data)
+        elsewhere = [p.device for p in model.parameters() if p.device != data.x.device]
+        if elsewhere:
+            raise ValueError(
+                f"The model is on {elsewhere[0]} and the images are on {data.x.device}: move one of them."
             )
         normalized = any(isinstance(module, _BatchNorm) for module in model.modules())
         if normalized and settings.batch_size == 1:
@@ -301,7 +310,10 @@ class Trainer:
         return losses
 
     def run_epoch(self, on_step: Callable[[int], object] = lambda images: None) -> dict[str, float]:
-        """One pass over the images; return the mean of each loss. Nothing waits for the device in between."""
+        """One pass over the images; return the mean of each loss, and how fast it went.
+
+        Nothing waits for the device in between, but for the moments of a film.
+        """
         self.model.train()
         if self.film is not None and not self.steps:
             self.film.observe(self.model, {})
@@ -316,7 +328,7 @@ class Trainer:
         for schedule in self.schedules:
             schedule.step()
         rate = self.steps_per_epoch * self.settings.batch_size / seconds
-        return means | {"seconds": seconds, "images_per_second": rate}
+        return means | dict(zip(SPEED, (seconds, rate), strict=True))
 
     def fit(
         self,
@@ -337,7 +349,7 @@ class Trainer:
                 self.require_finite(losses, self.epoch + 1)
                 row = {"epoch": self.epoch + 1.0} | losses | self._monitored(monitor)
                 self.history.append(row)
-                bar.set_postfix({name: f"{row[name]:.3g}" for name in row if name in losses})
+                bar.set_postfix({name: f"{losses[name]:.3g}" for name in losses if name not in SPEED})
                 due = time.monotonic() - saved >= checkpoint_seconds
                 if checkpoints is not None and (due or self.epoch == self.settings.epochs):
                     if save_checkpoint(checkpoints, self.state_dict()):
@@ -373,6 +385,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the training depends on."""
         return {
+            "device": self.device.type,
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -413,13 +426,32 @@ class Trainer:
         if state is None:
             return
         accept(state.get("notes", {}))
+        begun = state.get("device", self.device.type)
+        if begun != self.device.type:  # its streams of random numbers cannot go on elsewhere
+            raise CheckpointError(
+                f"The training in {folder} was begun on {begun} and cannot go on elsewhere: continue it with"
+                f" --device {begun}, or delete that folder to train from the start."
+            )
         try:
             self.load_state_dict(state)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            if out_of_memory(error):
+                raise
             raise CheckpointError(
                 f"The checkpoint in {folder} belongs to another model or settings: delete that folder"
                 " or choose another one."
             ) from error
+
+
+def _require_labels(model: nn.Module, data: TrainingSet) -> None:
+    """ValueError for a label that the model has no place for; a step cannot look without waiting."""
+    most = getattr(model, "label_count", None)
+    shown = data.y if data.labeled_y is None else torch.cat((data.y, data.labeled_y))
+    highest = int(shown.max())
+    if most is not None and highest >= most:
+        raise ValueError(
+            f"classes must be at least {highest + 1} for labels from 0 to {highest}, not {most}."
+        )
 
 
 def make_optimizer(

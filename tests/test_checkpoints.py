@@ -136,7 +136,15 @@ def test_an_altered_checkpoint_gives_way_to_the_one_before(tmp_path, uninterrupt
     assert_same(end, uninterrupted[ONE_CODE])
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+NO_MEMORY = (
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+)
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
 def test_too_little_memory_is_no_damage(error, tmp_path, monkeypatch):
     """Nobody should delete sound checkpoints because another program holds the memory."""
     train_and_interrupt(tmp_path)
@@ -147,6 +155,62 @@ def test_too_little_memory_is_no_damage(error, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "load", load)
     with pytest.raises(type(error)):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_too_little_memory_for_a_sound_checkpoint_does_not_make_it_another_models(
+    error, tmp_path, monkeypatch
+):
+    train_and_interrupt(tmp_path)
+
+    def load(*_):
+        raise error
+
+    trainer = make_trainer()
+    monkeypatch.setattr(trainer.model, "load_state_dict", load)
+    with pytest.raises(type(error)) as caught:
+        trainer.resume(tmp_path)
+    assert caught.value is error
+
+
+def test_a_training_does_not_go_on_on_another_kind_of_device(tmp_path):
+    trainer = make_trainer()
+    assert save_checkpoint(tmp_path, trainer.state_dict() | {"device": "cuda"})
+    with pytest.raises(CheckpointError) as caught:
+        trainer.resume(tmp_path)
+    assert str(caught.value) == (
+        f"The training in {tmp_path} was begun on cuda and cannot go on elsewhere: continue it with"
+        " --device cuda, or delete that folder to train from the start."
+    )
+
+
+def test_a_checkpoint_that_holds_something_else_is_damaged(tmp_path):
+    torch.save([1, 2], tmp_path / CHECKPOINT)
+    with (
+        pytest.warns(UserWarning, match="it holds a list and no state of a training"),
+        pytest.raises(CheckpointError, match="delete the folder to train from the start"),
+    ):
+        make_trainer().resume(tmp_path)
+
+
+def test_the_error_of_a_failed_device_is_no_matter_of_space(tmp_path, monkeypatch):
+    failure = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    def save(*_):
+        raise failure
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(torch.AcceleratorError):
+        save_checkpoint(tmp_path, {})
+
+
+def test_too_little_memory_costs_the_checkpoint_alone(tmp_path, monkeypatch):
+    def save(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.warns(UserWarning, match="training goes on, free some memory"):
+        assert not save_checkpoint(tmp_path, {})
 
 
 def test_a_checkpoint_that_may_not_be_read_is_no_damage_either(tmp_path, monkeypatch):

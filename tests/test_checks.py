@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -175,6 +176,10 @@ def test_labeled_images_have_labels():
 def test_sentences():
     for check, sentence in (
         (lambda: require_whole("units", 0), "units must be a whole number from 1 to 1,000,000, not 0."),
+        (
+            lambda: require_whole("units", np.int64(3)),
+            "units must be a whole number from 1 to 1,000,000, not np.int64(3): use int().",
+        ),
         (
             lambda: require_number("rate", 2.0, above=0, below=1),
             "rate must be a finite number above 0 and below 1, not 2.0.",

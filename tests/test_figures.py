@@ -369,6 +369,11 @@ def test_confusion_gives_the_share_of_each_digit():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("digit", "cluster")
 
 
+def test_confusion_leaves_blank_what_rounds_to_nothing():
+    axes = figures.confusion([0] * 199 + [1], [0] * 200).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["100", ""]  # of 99.5 and 0.5 %
+
+
 def test_densities_of_every_coordinate_lie_over_those_of_the_prior():
     random = np.random.default_rng(0)
     points, samples = random.normal(3, 1, (400, 3)), random.normal(0, 1, (400, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_models import seeded
 from torch import Tensor
 
 from aae_utils import data
@@ -15,10 +16,6 @@ from aae_utils.metrics.classification import (
     requested_share,
 )
 from aae_utils.metrics.inputs import EvaluationError
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 class TestError:

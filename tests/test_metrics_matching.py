@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from small_models import seeded
 from torch import Tensor
 
 from aae_utils.metrics.inputs import EvaluationError
@@ -17,10 +18,6 @@ from aae_utils.metrics.matching import (
     sliced_wasserstein,
 )
 from aae_utils.seeds import PURPOSES, random_stream
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from small_models import seeded
 from torch import Tensor
 
 from aae_utils.metrics import parzen
@@ -18,10 +19,6 @@ from aae_utils.metrics.parzen import (
     parzen_log_likelihood,
     parzen_sigma,
 )
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def image_like(count: int, seed: int, dimensions: int = 784) -> Tensor:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from small_models import seeded
 from torch import nn
 
 from aae_utils.networks import (
@@ -20,10 +21,6 @@ from aae_utils.networks import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 POSTERIORS = ("deterministic", "gaussian", "universal")
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def images(count: int = 6, dim: int = 20) -> torch.Tensor:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from small_models import seeded
 
 from aae_utils.data import UNLABELED
 from aae_utils.priors import (
@@ -23,10 +24,6 @@ LABELED = [GaussianMixture(), SwissRoll()]
 
 def named(prior: object) -> str:
     return type(prior).__name__
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def uniform(count: int, generator: torch.Generator | None, device: torch.device | str):

@@ -62,6 +62,14 @@ def test_unknown_names_list_the_known_ones():
         get_recipe("aae-gaussian", "gpu")
 
 
+def test_a_sigmoid_over_standardized_pixels_is_refused():
+    recipe = get_recipe("vae-gaussian")
+    with pytest.raises(ValueError, match="A sigmoid does not reach standardized pixels: use"):
+        replace(recipe, data=DataSettings(standardize=True))
+    linear = replace(recipe.model, output="linear")
+    assert replace(recipe, model=linear, data=DataSettings(standardize=True)).model.output == "linear"
+
+
 # As the paper says
 
 

@@ -525,6 +525,18 @@ def test_weights_of_another_model_are_never_loaded(change, tmp_path):
     assert message.startswith(f"The weights in {folder} are of another model: ")
 
 
+def test_too_little_memory_does_not_make_weights_another_models(tmp_path, monkeypatch):
+    run = write_run(tmp_path)
+
+    def build(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(type(run.recipe.model), "build", build)
+    with pytest.raises(RuntimeError, match="can't allocate memory") as caught:
+        run.model()
+    assert not isinstance(caught.value, RunError)
+
+
 def test_weights_are_read_by_safetensors_alone(tmp_path):
     folder = write_run(tmp_path).folder
     for write in (torch.save, save_file):  # a pickle, and foreign weights, with their checksums in order

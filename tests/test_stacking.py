@@ -346,6 +346,14 @@ def test_epochs_are_judged_every_so_often_and_at_the_end():
     assert torch.equal(weights[4], trainers[0].model.encoder.hidden[0].weight)
 
 
+def test_the_clock_of_a_stack_starts_with_its_first_step(monkeypatch):
+    seconds = iter([100.0, 101.0])  # however long it has waited for others
+    monkeypatch.setattr(stacking.time, "perf_counter", lambda: next(seconds))
+    stack = stack_of(toy(epochs=1))
+    list(train_together([stack]))
+    assert stack.trainers[0].history[0]["seconds"] == 1
+
+
 def test_what_is_judged_can_be_kept():
     trainer, kept = toy(epochs=5), []
     stack = stack_of(trainer, every=2)

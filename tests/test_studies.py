@@ -7,6 +7,7 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,7 @@ def test_a_record_has_its_prepared_epochs_marked_and_no_test_image_is_read(
     record = make(right)
     assert record == load_record(right.place)
     assert record.history["epoch"] == [-1, 0, 1, 2]
+    assert [part.first_epoch for part in record.parts] == [-1]
     assert [value is None for value in record.history["every_answer"]] == [False, False, True, True]
     assert all(0 <= value <= 100 for value in record.history["validation_error"])
     assert record.recipe == to_plain(right.recipe) and record.recipe["start"] is None
@@ -375,6 +377,30 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(root, tmp_path, monk
     for history in (whole.history, again.history):
         del history["seconds"]
     assert again.history == whole.history
+
+
+def test_a_record_says_where_its_prepared_epochs_were_trained(root, monkeypatch):
+    trial, run_epoch, count = trials(root)[0], Trainer.run_epoch, 0
+
+    def interrupted(self, *arguments):
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise KeyboardInterrupt
+        return run_epoch(self, *arguments)
+
+    this_part = reproduction.this_part
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run_epoch", interrupted)
+        patch.setattr(Trainer, "fit", partialmethod(Trainer.fit, checkpoint_seconds=0))
+        with pytest.raises(KeyboardInterrupt):
+            make(trial)
+    monkeypatch.setattr(
+        reproduction, "this_part", lambda *place: replace(this_part(*place), machine="another")
+    )
+    parts = make(trial).parts
+    assert [part.first_epoch for part in parts] == [-1, 0]
+    assert parts[0].machine != "another" == parts[1].machine
 
 
 def test_a_divergence_is_recorded_shown_and_not_tried_again(root, monkeypatch):

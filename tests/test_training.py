@@ -124,6 +124,30 @@ def test_shuffled_uses_all_indices_equally_often(size, count):
     assert counts.max() - counts.min() <= 1
 
 
+@pytest.mark.parametrize("name", ["label-regularized", "supervised", "semi-supervised"])
+def test_a_label_that_the_model_has_no_place_for_is_refused(name):
+    model = build(name)
+    data = toy_data()
+    data = replace(data, y=torch.full_like(data.y, model.label_count))
+    with pytest.raises(ValueError) as caught:
+        Trainer(model, data, TrainingSettings(1, 10))
+    most = model.label_count
+    labels = f"{most + 1} for labels from 0 to {most}"
+    assert str(caught.value) == f"classes must be at least {labels}, not {most}."
+
+
+def test_labels_that_no_phase_reads_may_be_any():
+    data = toy_data()
+    trainer = Trainer(build("clustering"), replace(data, y=data.y + 100), TrainingSettings(1, 10))
+    trainer.fit(progress=False)
+    assert trainer.epoch == 1
+
+
+def test_a_model_on_another_device_than_its_images_is_refused():
+    with pytest.raises(ValueError, match="The model is on meta and the images are on cpu: move one of them."):
+        Trainer(build("adversarial").to("meta"), toy_data(), TrainingSettings(1, 10))
+
+
 def test_a_minibatch_larger_than_the_set_is_an_error():
     with pytest.raises(ValueError) as caught:
         Trainer(build("adversarial"), toy_data(), TrainingSettings(1, 100))
@@ -331,6 +355,7 @@ def test_progress_shows_losses_and_images_per_second(capsys):
     shown = capsys.readouterr().err
     assert "reconstruction=" in shown
     assert "image/s" in shown
+    assert "seconds=" not in shown and "images_per_second=" not in shown  # they are no losses
     make_trainer("adversarial").fit(progress=False)
     assert capsys.readouterr().err == ""
 

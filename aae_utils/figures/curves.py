@@ -37,7 +37,6 @@ NAMES = {"head_distance": "head penalty", "validation_sliced_wasserstein": "vali
 ABBREVIATIONS = ("kl", "nmi", "ari")
 # What a player loses while the discriminator cannot tell: it sums over two sides, the generator has one.
 CHANCE = {"discriminator": (2 * LN_2, "2 ln 2"), "generator": (LN_2, "ln 2")}
-LEAST_SHARE = 0.005
 LETTERS = 40
 """In a line of the legend above curves; more would leave them no room."""
 
@@ -138,7 +137,7 @@ def confusion(
     """Draw how the images of each digit are spread over answers, in percent of the digit.
 
     `answers` `(N,)` are classes or clusters from 0, `labels` `(N,)` digits from 0. Answers stand below
-    each other, digits side by side; each column adds up to 100 %, and shares below 0.5 % are left blank.
+    each other, digits side by side; each column adds up to 100 %, and what rounds to 0 % is left blank.
     """
     given, true = to_array(answers).astype(np.int64), to_array(labels).astype(np.int64)
     if given.ndim != 1 or given.shape != true.shape or not len(given) or min(given.min(), true.min()) < 0:
@@ -152,6 +151,7 @@ def confusion(
     if len(names) != len(counts):
         raise FigureError(f"{len(counts)} answers need as many answer_names, not {len(names)}.")
     shares = counts / np.maximum(counts.sum(axis=0), 1)
+    percent = np.char.mod("%.0f", 100 * shares)
     figure, axes = figure_and_axes(None, (5.6, 0.9 + 0.27 * len(counts)))
     sns.heatmap(
         shares,
@@ -159,7 +159,7 @@ def confusion(
         vmin=0,
         vmax=1,
         cmap=sns.light_palette(PART_COLORS["encoder"], as_cmap=True),
-        annot=np.where(shares >= LEAST_SHARE, np.char.mod("%.0f", 100 * shares), ""),
+        annot=np.where(percent == "0", "", percent),
         fmt="",
         annot_kws={"fontsize": 8},
         yticklabels=names,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from itertools import pairwise
 from typing import Any
@@ -160,7 +159,7 @@ def _perceptron(sizes: tuple[int, ...], stream: torch.Generator) -> nn.Sequentia
     for inputs, outputs in pairwise(sizes):
         # Without torch's own initialization, which would move the global stream of random numbers.
         layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
-        nn.init.normal_(layer.weight, std=math.sqrt(2 / inputs), generator=stream)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=stream)
         nn.init.zeros_(layer.bias)
         layers += [layer, nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -119,9 +119,9 @@ class AdversarialSettings(ModelSettings):
         """Distance of q(z) from p(z) and reconstruction error on some validation images."""
         return match(model, validation.first(MONITORED).images)
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
         """Distance of q(z) from p(z) and reconstruction error on the test images."""
-        return match(model, splits.test.images, seed)
+        return match(model, splits.test.images)
 
 
 class AdversarialAutoencoder(nn.Module):
@@ -141,7 +141,7 @@ class AdversarialAutoencoder(nn.Module):
         label_outputs: int = 0,
     ) -> None:
         super().__init__()
-        self.prior = settings.prior
+        self.prior, self.label_count = settings.prior, settings.label_count()
         self.corruption = settings.corruption
         self.reduction: Reduction = settings.reduction
         self.instance_noise = settings.instance_noise

@@ -40,9 +40,9 @@ class ClusteringSettings(TwoCodeSettings):
         """The clustering numbers of the validation images, which also name the clusters."""
         return cluster_numbers(model, validation, validation)
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
         """The clustering numbers of the test images, and how often a drawn image returns to its cluster."""
-        returned = returned_share(model, seed, splits)
+        returned = returned_share(model, splits)
         return cluster_numbers(model, splits.test, splits.validation) | {"returned_to_cluster": returned}
 
 
@@ -57,9 +57,9 @@ def cluster_numbers(model: Any, test: ImageData, validation: ImageData) -> dict[
     return clustering_report(scores, test.labels, naming, validation.labels)
 
 
-def returned_share(model: TwoCodeAutoencoder, seed: int, splits: Splits) -> float:
+def returned_share(model: TwoCodeAutoencoder, splits: Splits) -> float:
     """How often the image of a cluster and a random style is put into that cluster again, in percent."""
-    asked, images = drawn(model, seed, splits.test.images.device)
+    asked, images = drawn(model, splits.test.images.device)
     return requested_share(in_chunks(model.predict, images).argmax(1), asked)
 
 

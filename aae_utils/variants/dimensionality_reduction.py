@@ -88,7 +88,7 @@ class DimensionalityReductionSettings(TwoCodeSettings):
         """Classification error, or the clustering numbers, of the validation images."""
         return self._numbers(model, validation, validation)
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
         """Classification error, or the clustering numbers, of the test images."""
         return self._numbers(model, splits.test, splits.validation)
 

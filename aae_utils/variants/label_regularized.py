@@ -57,14 +57,14 @@ class LabelRegularizedSettings(AdversarialSettings):
         """As for any AAE, and the share of codes in the region of their label."""
         return _match_and_share(model, validation.first(MONITORED))
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
         """As for any AAE, and the share of codes in the region of their label."""
-        return _match_and_share(model, splits.test, seed)
+        return _match_and_share(model, splits.test)
 
 
-def _match_and_share(model: Any, images: ImageData, seed: int = 0) -> dict[str, float]:
-    codes = codes_of(model, images.images, seed)
-    return match(model, images.images, seed, codes) | {
+def _match_and_share(model: Any, images: ImageData) -> dict[str, float]:
+    codes = codes_of(model, images.images)
+    return match(model, images.images, codes=codes) | {
         "region_share": region_share(codes, images.labels, model.prior.region)
     }
 

@@ -35,9 +35,9 @@ class LikelihoodSettings(AdversarialSettings):
     prior: Gaussian = Gaussian(8, 5.0)
     """p(z), from which the samples come."""
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
         """As for any AAE, and the log-likelihood with 10,000 samples."""
-        return super().measure(model, splits, seed) | _numbers(likelihood(model, splits, seed=seed))
+        return super().measure(model, splits) | _numbers(likelihood(model, splits))
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class VariationalLikelihoodSettings(VariationalSettings):
     prior: Gaussian = Gaussian(8, 5.0)
     """p(z), from which the samples come."""
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
         """As for any VAE, and the log-likelihood with 10,000 samples."""
-        return super().measure(model, splits, seed) | _numbers(likelihood(model, splits, seed=seed))
+        return super().measure(model, splits) | _numbers(likelihood(model, splits))
 
 
 def likelihood(

@@ -119,12 +119,12 @@ class SemiSupervisedSettings(TwoCodeSettings):
         """Classification error on the validation images."""
         return {"error": answer_error(model, validation)}
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
         """Classification error; where the decoder was kept, also whether it draws the requested digit."""
         numbers = {"error": answer_error(model, splits.test)}
         if not isinstance(model.decoder, MissingNetwork):
             numbers["requested_digit_read"] = requested_digit_read(
-                *drawn(model, seed, splits.test.images.device), splits.train.images, splits.train.labels, seed
+                *drawn(model, splits.test.images.device), splits.train.images, splits.train.labels
             )
         return numbers
 
@@ -135,9 +135,9 @@ def answer_error(model: Any, images: ImageData) -> float:
 
 
 @torch.no_grad()
-def drawn(model: TwoCodeAutoencoder, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def drawn(model: TwoCodeAutoencoder, device: torch.device) -> tuple[Tensor, Tensor]:
     """Every label code `(K * S,)` with the same S random styles, and the decoder's images `(K * S, D)`."""
-    styles = model.style_prior.sample(STYLES, random_stream(seed, "samples", device), device)
+    styles = model.style_prior.sample(STYLES, random_stream(0, "samples", device), device)
     codes = torch.eye(model.classes, device=device)
     images = [model.decode(code.expand(STYLES, -1), styles) for code in codes]
     return torch.arange(model.classes, device=device).repeat_interleave(STYLES), torch.cat(images)
@@ -153,7 +153,7 @@ class TwoCodeAutoencoder(nn.Module):
         self.label_softness, self.softening_share = settings.label_softness, settings.softening_share
         self.label_halvings = settings.label_halvings
         self.match_label, self.match_style = settings.match_label, settings.match_style
-        self.classes = settings.classes
+        self.classes, self.label_count = settings.classes, settings.label_count()
         self.corruption = settings.corruption
         self.reduction: Reduction = settings.reduction
         style_dim, units, init_std = settings.style_prior.dim, settings.units, settings.init_std
@@ -332,7 +332,7 @@ class BaselineSettings(ModelSettings):
         """Classification error on the validation images."""
         return {"error": answer_error(model, validation)}
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
         """Classification error on the test images."""
         return {"error": answer_error(model, splits.test)}
 
@@ -342,7 +342,7 @@ class Classifier(nn.Module):
 
     def __init__(self, settings: BaselineSettings, image_dim: int = 784) -> None:
         super().__init__()
-        self.classes = settings.classes
+        self.classes, self.label_count = settings.classes, settings.label_count()
         self.corruption = settings.corruption
         self.encoder = Encoder(image_dim, settings.classes, settings.units, init_std=settings.init_std)
 

@@ -80,18 +80,18 @@ class SupervisedSettings(AdversarialSettings):
         codes = codes_of(model, validation.first(MONITORED).images)
         return {"sliced_wasserstein": prior_distance(model.prior, codes)}
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
         """Match, reconstruction, what a probe reads from the style, and whether the label is obeyed."""
         test, validation = splits.test, splits.validation
-        codes = codes_of(model, test.images, seed)
-        probe = (codes_of(model, validation.images, seed), validation.labels, codes, test.labels)
+        codes = codes_of(model, test.images)
+        probe = (codes_of(model, validation.images), validation.labels, codes, test.labels)
         return {
-            "sliced_wasserstein": prior_distance(model.prior, codes, seed),
+            "sliced_wasserstein": prior_distance(model.prior, codes),
             "reconstruction_error": reconstruction_error(test.images, decoded(model, codes, test.labels)),
             "style_linear_probe_error": linear_probe_error(*probe),
             "style_mlp_probe_error": mlp_probe_error(*probe),
             "requested_digit_read": requested_digit_read(
-                *drawn(model, seed, splits.test.images.device), splits.train.images, splits.train.labels, seed
+                *drawn(model, splits.test.images.device), splits.train.images, splits.train.labels
             ),
         }
 
@@ -148,9 +148,9 @@ def decoded(model: Any, codes: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([model.decode(z, y) for z, y in pairs])
 
 
-def drawn(model: SupervisedAutoencoder, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def drawn(model: SupervisedAutoencoder, device: torch.device) -> tuple[Tensor, Tensor]:
     """Every label `(K * S,)` in the same S random styles, and the decoder's images `(K * S, D)`."""
-    styles = model.prior.sample(STYLES, random_stream(seed, "samples", device), device)
+    styles = model.prior.sample(STYLES, random_stream(0, "samples", device), device)
     labels = torch.arange(model.classes, device=device).repeat_interleave(STYLES)
     return labels, decoded(model, styles.repeat(model.classes, 1), labels)
 

@@ -54,9 +54,9 @@ class VariationalSettings(ModelSettings):
         """Distance of q(z) from p(z) and reconstruction error on some validation images."""
         return match(model, validation.first(MONITORED).images)
 
-    def measure(self, model: Any, splits: Splits, seed: int = 0) -> dict[str, float]:
+    def measure(self, model: Any, splits: Splits) -> dict[str, float]:
         """Distance of q(z) from p(z) and reconstruction error on the test images."""
-        return match(model, splits.test.images, seed)
+        return match(model, splits.test.images)
 
 
 class VariationalAutoencoder(nn.Module):
