@@ -65,7 +65,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> bool:
         with suppress(FileNotFoundError):
             os.replace(folder / CHECKPOINT, folder / PREVIOUS_CHECKPOINT)
         os.replace(folder / NEW_CHECKPOINT, folder / CHECKPOINT)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+    except (OSError, RuntimeError, MemoryError) as error:  # torch reports a full disk as RuntimeError
         if device_failed(error):
             raise
         what = "memory" if out_of_memory(error) else "space"

@@ -18,7 +18,7 @@ def require_whole(name: str, value: Any, least: int = 1, most: int = LARGEST) ->
     """Do nothing if `value` is a whole number from `least` to `most`; a ValueError names the field."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         foreign = isinstance(value, Integral) and not isinstance(value, int)  # JSON would not take it
-        advice = ": use int()" if foreign else ""
+        advice = ": use int()" if foreign and least <= value <= most else ""
         raise ValueError(f"{name} must be a whole number from {least:,} to {most:,}, not {value!r}{advice}.")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 import torch
 
-MEMORY = ("can't allocate memory", "out of memory")
-"""How torch says on processors, on Apple's GPUs and in CUDA's own words that there is none left."""
+MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+"""How torch says on processors, on Windows, on Apple's GPUs and for CUDA that there is none left."""
 
 
 def in_one_line(error: BaseException) -> str:
@@ -20,9 +21,11 @@ def in_one_line(error: BaseException) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether a program ran out of memory; but for CUDA's allocator torch says so by a plain RuntimeError."""
+    """Whether a program ran out of memory; often torch says so by a RuntimeError of many meanings."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY)
 
 

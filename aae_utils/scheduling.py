@@ -9,6 +9,7 @@ import shutil
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -289,16 +290,22 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
                 _release([job for job, _ in part], locks)
                 fail([job for job, _ in part], stack.broken)
                 continue
-            if len(stack.failures) < len(part):
-                stack.scatter(optimizers=bool(stack.failures))
+            try:
+                if len(stack.failures) < len(part):
+                    stack.scatter(optimizers=bool(stack.failures))
+            except RuntimeError as error:  # a device that has failed stops no other stack
+                _release([job for job, _ in part], locks)
+                fail([job for job, _ in part], in_one_line(error))
+                continue
             for place, (job, trainer) in enumerate(part):
                 if place in stack.failures:
                     fail([job], _failed(job, trainer, stack.failures[place]))
                     saved = False
                 else:
-                    saved = save_checkpoint(job.work, trainer.state_dict())
+                    saved = _saved(job, trainer)
                     if not saved:
-                        fail([job], f"Its weights could not be written to {job.work}: free some space.")
+                        remedy = "free some space or memory"
+                        fail([job], f"Its weights could not be written to {job.work}: {remedy}.")
                 _release([job], locks)  # not before: until here what lies in its folder is this process's
                 if saved:  # to be measured and stored, or, after the failure of another seed, to go on alone
                     finishing.add(finish(job))
@@ -308,6 +315,15 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
         yield from unfit
         for future in as_completed(finishing):
             yield future.result()
+
+
+def _saved(job: Job, trainer: Trainer) -> bool:
+    """Whether a checkpoint is on the disk; a device that has failed is a warning, too."""
+    try:
+        return save_checkpoint(job.work, trainer.state_dict())
+    except RuntimeError as error:
+        warnings.warn(in_one_line(error), stacklevel=2)
+        return False
 
 
 def _failed(job: Job, trainer: Trainer, why: str) -> str:

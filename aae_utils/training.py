@@ -429,8 +429,8 @@ class Trainer:
         begun = state.get("device", self.device.type)
         if begun != self.device.type:  # its streams of random numbers cannot go on elsewhere
             raise CheckpointError(
-                f"The training in {folder} was begun on {begun} and cannot go on elsewhere: continue it with"
-                f" --device {begun}, or delete that folder to train from the start."
+                f"The training in {folder} was begun on {begun} and cannot go on elsewhere: continue it there"
+                f" (--device {begun}), or delete that folder to train from the start."
             )
         try:
             self.load_state_dict(state)

@@ -485,7 +485,7 @@ def test_a_full_disk_at_the_end_of_a_stack_is_a_failure(in_this_process, tmp_pat
     monkeypatch.setattr(scheduling, "save_checkpoint", lambda *_: False)
     (outcome,) = run_stacked([one], 1)
     assert outcome.status == "failed"
-    assert outcome.message.endswith("could not be written to " + str(one.work) + ": free some space.")
+    assert outcome.message.endswith(f"could not be written to {one.work}: free some space or memory.")
     assert not one.place.exists()
 
 

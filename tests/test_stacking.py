@@ -347,9 +347,16 @@ def test_epochs_are_judged_every_so_often_and_at_the_end():
 
 
 def test_the_clock_of_a_stack_starts_with_its_first_step(monkeypatch):
-    seconds = iter([100.0, 101.0])  # however long it has waited for others
-    monkeypatch.setattr(stacking.time, "perf_counter", lambda: next(seconds))
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 1
+        return now
+
+    monkeypatch.setattr(stacking.time, "perf_counter", clock)
     stack = stack_of(toy(epochs=1))
+    now = 100.0  # so long it waits for others
     list(train_together([stack]))
     assert stack.trainers[0].history[0]["seconds"] == 1
 

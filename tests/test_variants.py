@@ -797,3 +797,10 @@ def test_unlabeled_digits_help_to_read_digits():
     baseline = error_of(BaselineSettings(**sizes), TrainingSet(*labeled, *labeled), TrainingSettings(40))
     assert baseline > 9
     assert error_of(semi_supervised, everything, training) < 0.7 * baseline
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_model_says_how_many_labels_it_has_places_for(name):
+    """The trainer asks the model and not its settings."""
+    model = build(name)
+    assert getattr(model, "label_count", None) == SETTINGS[name].label_count()
