@@ -55,7 +55,8 @@ DISTORTED = """() => {
 # What only screen readers meet is clipped on purpose.
 TOO_WIDE = """() => {
     const excused = `details div.highlight, details div.highlight *, .scrolls-sideways, .scrolls-sideways *,
-        .visually-hidden, mjx-assistive-mml, mjx-assistive-mml *, .aae-stacked thead, .aae-stacked thead *`;
+        .visually-hidden, .touch-spoken, mjx-assistive-mml, mjx-assistive-mml *,
+        .aae-stacked thead, .aae-stacked thead *`;
     const article = document.querySelector(".bd-article");
     const end = article.getBoundingClientRect().right - parseFloat(getComputedStyle(article).paddingRight);
     const clips = element => getComputedStyle(element).overflowX !== "visible";
