@@ -286,16 +286,14 @@ def run_stacked(jobs: Sequence[Job], processes: int, every: int = 5) -> Generato
         finishing = {finish(job) for job in jobs if job not in stackable}
         for stack in train_together(stacks()):
             part = trained.pop(stack)
+            if not stack.broken and len(stack.failures) < len(part):
+                try:
+                    stack.scatter(optimizers=bool(stack.failures))
+                except RuntimeError as error:  # a device that has failed stops no other stack
+                    stack.broken = in_one_line(error)
             if stack.broken:  # no fault of the training: its checkpoints stay, and nothing is recorded
                 _release([job for job, _ in part], locks)
                 fail([job for job, _ in part], stack.broken)
-                continue
-            try:
-                if len(stack.failures) < len(part):
-                    stack.scatter(optimizers=bool(stack.failures))
-            except RuntimeError as error:  # a device that has failed stops no other stack
-                _release([job for job, _ in part], locks)
-                fail([job for job, _ in part], in_one_line(error))
                 continue
             for place, (job, trainer) in enumerate(part):
                 if place in stack.failures:

@@ -328,7 +328,7 @@ class Trainer:
         for schedule in self.schedules:
             schedule.step()
         rate = self.steps_per_epoch * self.settings.batch_size / seconds
-        return means | dict(zip(SPEED, (seconds, rate), strict=True))
+        return means | {"seconds": seconds, "images_per_second": rate}
 
     def fit(
         self,

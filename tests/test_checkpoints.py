@@ -25,7 +25,7 @@ from aae_utils.checkpoints import (
     save_checkpoint,
     whole_file,
 )
-from aae_utils.training import Trainer
+from aae_utils.training import SPEED, Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,8 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def end_of(trainer: Trainer) -> dict[str, object]:
     """All that a training leaves, but for its durations."""
     state = trainer.state_dict()
-    durations = ("seconds", "images_per_second")
-    state["history"] = [{k: v for k, v in row.items() if k not in durations} for row in state["history"]]
+    state["history"] = [{k: v for k, v in row.items() if k not in SPEED} for row in state["history"]]
     return state
 
 

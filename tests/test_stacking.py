@@ -20,6 +20,7 @@ from aae_utils.recipes import ModelSettings, Recipe, shrink
 from aae_utils.reproduction import make_monitor, make_trainer
 from aae_utils.stacking import Stack, train_together
 from aae_utils.training import (
+    SPEED,
     WILD,
     Phase,
     Rates,
@@ -50,7 +51,6 @@ RECIPES = [
     "reduction-100",
     "reduction-unsupervised",
 ]
-TIMES = ("seconds", "images_per_second")
 
 
 def nothing(model: nn.Module) -> dict[str, float]:
@@ -99,7 +99,7 @@ def train(*trainers: Trainer, monitor: Callable = nothing, every: int = 1) -> St
 
 
 def numbers(trainer: Trainer) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name not in TIMES} for row in trainer.history]
+    return [{name: value for name, value in row.items() if name not in SPEED} for row in trainer.history]
 
 
 def assert_close(first: nn.Module, second: nn.Module) -> None:

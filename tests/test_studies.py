@@ -355,10 +355,8 @@ def test_where_units_are_labels_the_label_is_the_answer(mnist_files):
     assert torch.equal(right_answers(recipe, images, 0), images.labels)
 
 
-@pytest.mark.parametrize("epoch", [2, 4], ids=["while it is prepared", "after that"])
-def test_an_interrupted_training_ends_as_if_it_had_not_been(root, tmp_path, monkeypatch, epoch):
-    trial = trials(root)[0]
-    whole = make(replace(trial, root=tmp_path / "whole"))
+def interrupt(trial: studies.Trial, epoch: int, monkeypatch: pytest.MonkeyPatch, **fit: object) -> None:
+    """Train a trial up to the beginning of an epoch, with other settings of `Trainer.fit` if given."""
     run_epoch, count = Trainer.run_epoch, 0
 
     def interrupted(self, *arguments):
@@ -370,8 +368,16 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(root, tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run_epoch", interrupted)
+        patch.setattr(Trainer, "fit", partialmethod(Trainer.fit, **fit))
         with pytest.raises(KeyboardInterrupt):
             make(trial)
+
+
+@pytest.mark.parametrize("epoch", [2, 4], ids=["while it is prepared", "after that"])
+def test_an_interrupted_training_ends_as_if_it_had_not_been(root, tmp_path, monkeypatch, epoch):
+    trial = trials(root)[0]
+    whole = make(replace(trial, root=tmp_path / "whole"))
+    interrupt(trial, epoch, monkeypatch)
     assert not trial.place.exists()
     again = make(trial)
     for history in (whole.history, again.history):
@@ -380,21 +386,8 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(root, tmp_path, monk
 
 
 def test_a_record_says_where_its_prepared_epochs_were_trained(root, monkeypatch):
-    trial, run_epoch, count = trials(root)[0], Trainer.run_epoch, 0
-
-    def interrupted(self, *arguments):
-        nonlocal count
-        count += 1
-        if count == 2:
-            raise KeyboardInterrupt
-        return run_epoch(self, *arguments)
-
-    this_part = reproduction.this_part
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run_epoch", interrupted)
-        patch.setattr(Trainer, "fit", partialmethod(Trainer.fit, checkpoint_seconds=0))
-        with pytest.raises(KeyboardInterrupt):
-            make(trial)
+    trial, this_part = trials(root)[0], reproduction.this_part
+    interrupt(trial, 2, monkeypatch, checkpoint_seconds=0)
     monkeypatch.setattr(
         reproduction, "this_part", lambda *place: replace(this_part(*place), machine="another")
     )
