@@ -59,7 +59,7 @@ class Film:
             "distance": prior_distance(model.prior, codes),
         }
         if hasattr(model, "prior_probability"):
-            frame["critic"] = (255 * model.prior_probability(_grid(self.limit, device))).byte().cpu()
+            frame["discriminator"] = (255 * model.prior_probability(_grid(self.limit, device))).byte().cpu()
         model.train(was_training)
         return frame
 
@@ -83,7 +83,7 @@ class Film:
         """The film as it is stored: tensors, and the names of the losses.
 
         steps (T,), codes (T, N, 2) float16, labels (N,) uint8, losses (T, L), distance (T,), limit (1,), and
-        where there is a discriminator critic (T, G, G) uint8: 255 D(z) on a square grid from -limit to limit,
+        with a discriminator, discriminator (T, G, G) uint8: 255 D(z) on a square grid from -limit to limit,
         rows from the lowest second coordinate up, columns from the lowest first coordinate.
         """
         names = list(self.frames[-1]["losses"])
@@ -96,8 +96,10 @@ class Film:
             "distance": torch.tensor([frame["distance"] for frame in self.frames]),
             "limit": torch.tensor([self.limit]),
         }
-        if "critic" in self.frames[-1]:
-            tensors["critic"] = torch.stack([frame["critic"] for frame in self.frames]).view(-1, GRID, GRID)
+        if "discriminator" in self.frames[-1]:
+            tensors["discriminator"] = torch.stack([frame["discriminator"] for frame in self.frames]).view(
+                -1, GRID, GRID
+            )
         return tensors, {"losses": ",".join(names)}
 
 

@@ -68,7 +68,7 @@ def test_shapes_and_types_of_what_is_stored():
         "losses": ((count, 1), torch.float32),
         "distance": ((count,), torch.float32),
         "limit": ((1,), torch.float32),
-        "critic": ((count, GRID, GRID), torch.uint8),
+        "discriminator": ((count, GRID, GRID), torch.uint8),
     }
     assert names == {"losses": "loss"}
     assert tensors["steps"].tolist() == list(moments(300))
@@ -92,19 +92,19 @@ def test_losses_are_means_over_the_steps_since_the_moment_before():
     assert losses[1:] == pytest.approx(means)
 
 
-def test_critic_rows_go_up_and_columns_go_right():
+def test_rows_of_the_discriminator_go_up_and_columns_go_right():
     tensors, _ = filmed().tensors()
-    critic, limit = tensors["critic"][0].float(), tensors["limit"].item()
-    assert (critic.diff(dim=1) >= 0).all()
+    discriminator, limit = tensors["discriminator"][0].float(), tensors["limit"].item()
+    assert (discriminator.diff(dim=1) >= 0).all()
     for row, column, point in (
         (0, 0, (-limit, -limit)),
         (0, GRID - 1, (limit, -limit)),
         (GRID - 1, 0, (-limit, limit)),
     ):
         expected = 255 * Half().prior_probability(torch.tensor([point])).item()
-        assert critic[row, column].item() == pytest.approx(expected, abs=1)
+        assert discriminator[row, column].item() == pytest.approx(expected, abs=1)
     middle = GRID // 2
-    assert critic[0, middle] < critic[GRID - 1, middle]
+    assert discriminator[0, middle] < discriminator[GRID - 1, middle]
 
 
 def test_the_square_shows_the_whole_prior():
@@ -122,7 +122,7 @@ def test_a_trainer_films_every_step(name):
     assert tensors["steps"].tolist() == list(range(2 * STEPS + 1))
     assert names["losses"].split(",") == TERMS[name]
     assert tensors["losses"][1:].isfinite().all()
-    assert ("critic" in tensors) == (name != "variational")
+    assert ("discriminator" in tensors) == (name != "variational")
     assert not torch.equal(tensors["codes"][0], tensors["codes"][-1])
 
 

@@ -397,7 +397,7 @@ def test_experiments_start_anew_and_say_what_to_notice(browser: Browser, site: P
         )
         assert page.locator("a", has_text="Batch normalization in the discriminator").is_visible()
         press(page, "Show D(z)")
-        wait_until(page, "state.critic")
+        wait_until(page, "state.discriminator")
         press(page, "Pause")
 
 

@@ -247,8 +247,8 @@ def film(run: str) -> Record:
         "losses": tensors["losses"].float().numpy(),
         "distance": tensors["distance"].float().numpy(),
     }
-    if "critic" in tensors:
-        arrays["critic"] = _differences(tensors["critic"].numpy() // (256 // SHADES))
+    if "discriminator" in tensors:
+        arrays["discriminator"] = _differences(tensors["discriminator"].numpy() // (256 // SHADES))
     meta = {
         "limit": limit,
         "places": PLACES,

@@ -92,7 +92,7 @@ class Player {
     this.scrub.input.max = String(this.last);
     this.curves.replaceChildren(...curvesOf(film).map(curvePlace));
     this.hint.textContent =
-      (film.critic.length
+      (film.discriminator.length
         ? "The ground is D(z): violet where the discriminator takes a point for a sample of the prior, orange where it" +
           " takes it for a code, plain where it cannot tell."
         : "A variational autoencoder has no discriminator: its KL term pulls each code to the prior.") +
@@ -141,7 +141,7 @@ class Player {
     const { film, frame, plane } = this;
     plane.limit = film.limit;
     plane.clear();
-    if (film.critic.length) plane.heat(film.critic[frame], 0.55);
+    if (film.discriminator.length) plane.heat(film.discriminator[frame], 0.55);
     plane.axes();
     plane.dots(film.codes[frame], film.labels, film.colors, { radius: plane.size / 200 });
     this.drawCurves();

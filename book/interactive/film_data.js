@@ -7,7 +7,7 @@ import { remembered } from "./ui.js";
 /**
  * @typedef {{ name: string, color: string, y: Float32Array }} Line
  * @typedef {{ limit: number, steps: Float32Array, codes: Float32Array[], labels: Uint8Array, colors: string[],
- *             critic: HTMLCanvasElement[], distance: Float32Array, losses: Line[] }} Film
+ *             discriminator: HTMLCanvasElement[], distance: Float32Array, losses: Line[] }} Film
  * @typedef {{ lines: Line[], low?: number, high?: number, marks?: { y: number, name: string }[] }} Curve
  */
 
@@ -33,15 +33,17 @@ function readFilm({ arrays, meta }) {
   const frames = split(places, moments).map((frame) =>
     Float32Array.from(frame, (value) => ((2 * value) / meta.places - 1) * meta.limit),
   );
-  const grid = arrays.critic?.shape[1];
-  const critic = arrays.critic ? split(summed(arrays.critic.data, grid * grid), moments) : [];
+  const grid = arrays.discriminator?.shape[1];
+  const discriminator = arrays.discriminator
+    ? split(summed(arrays.discriminator.data, grid * grid), moments)
+    : [];
   return {
     limit: meta.limit,
     steps: arrays.steps.data,
     codes: frames,
     labels: arrays.labels.data,
     colors: meta.colors,
-    critic: critic.map((values) =>
+    discriminator: discriminator.map((values) =>
       heatPicture(
         Uint8Array.from(values, (shade) => (shade * 255) / (meta.shades - 1)),
         grid,

@@ -23,7 +23,7 @@ import {
 
 /**
  * @typedef {[number, number]} Point
- * @typedef {{ steps: number, codes: Float32Array, decoder: Float32Array[], critic: Uint8Array | null,
+ * @typedef {{ steps: number, codes: Float32Array, decoder: Float32Array[], discriminator: Uint8Array | null,
  *             distance: number, floor: number, speed: number, diverged: boolean, generation: number,
  *             moments: import("./lab_charts.js").Moment[] }} Report as the worker sends it
  */
@@ -58,7 +58,7 @@ mount("lab", async (stage) => {
   let seed = 1;
   let generation = 0;
   let [arrived, between] = [0, 0]; // when the last report came, and how long after the one before
-  let [wanted, pen, inked, slow, critic] = [false, false, false, false, false];
+  let [wanted, pen, inked, slow, discriminator] = [false, false, false, false, false];
   /** @type {Report | null} */
   let report = null;
   /** @type {number | null} */
@@ -125,7 +125,7 @@ mount("lab", async (stage) => {
   }
 
   function setView() {
-    send("view", { view: { critic, slow, pause: reducedMotion() ? CALM : 0 } });
+    send("view", { view: { discriminator, slow, pause: reducedMotion() ? CALM : 0 } });
     draw();
   }
 
@@ -293,7 +293,7 @@ mount("lab", async (stage) => {
 
   const draw = oncePerFrame(() => {
     plane.clear();
-    const field = critic && report?.critic;
+    const field = discriminator && report?.discriminator;
     if (field) {
       const size = Math.sqrt(field.length);
       plane.heat(heatPicture(field, size, meta.parts.prior, meta.parts.discriminator), 0.55);
@@ -377,8 +377,8 @@ mount("lab", async (stage) => {
     panel.node,
     bar(
       "View and seed",
-      toggle("Show D(z)", critic, (on) => {
-        critic = on;
+      toggle("Show D(z)", discriminator, (on) => {
+        discriminator = on;
         setView();
       }),
       toggle("Slow motion", slow, (on) => {
@@ -392,7 +392,7 @@ mount("lab", async (stage) => {
   expose(stage, {
     state: () => ({
       ...{ running: wanted, place, between, steps: report?.steps, speed: report?.speed },
-      ...{ distance: report?.distance, floor: report?.floor, critic: Boolean(report?.critic) },
+      ...{ distance: report?.distance, floor: report?.floor, discriminator: Boolean(report?.discriminator) },
     }),
     moments: () => charts.moments,
     advance: (/** @type {number} */ steps) => send("advance", { steps }),

@@ -11,12 +11,12 @@ import { EXTENT, samplePrior } from "./training_priors.js";
 /**
  * @typedef {{ step: number, reconstruction: number, discriminator: number, generator: number, distance: number }} Moment
  * @typedef {{ generation: number, steps: number, codes: Float32Array, decoder: Float32Array[],
- *             critic: Uint8Array | null, moments: Moment[], distance: number, floor: number, speed: number,
+ *             discriminator: Uint8Array | null, moments: Moment[], distance: number, floor: number, speed: number,
  *             diverged: boolean }} Report
  */
 
 const EVERY = 20; // steps from one moment of the curves to the next
-const CRITIC_GRID = 40;
+const PLANE_GRID = 40;
 const SHIFT = 60; // milliseconds of training before the worker looks for messages
 const SLOW_PAUSE = 150; // milliseconds after each step in slow motion
 const NOTHING = { reconstruction: 0, discriminator: 0, generator: 0 };
@@ -27,7 +27,7 @@ let training;
 let distance;
 let held = new Float32Array(0);
 let generation = 0; // counts the resets, so that the page can drop what came too late
-let view = { critic: false, slow: false, pause: 0 };
+let view = { discriminator: false, slow: false, pause: 0 };
 let [running, diverged, speed, reported, timer] = [false, false, 0, 0, 0];
 let sums = { ...NOTHING };
 /** @type {Moment[]} */
@@ -111,7 +111,7 @@ function report() {
     ...{ generation, steps: training.steps, codes, moments, speed, diverged },
     ...{ distance: distance.of(codes), floor: distance.floor },
     decoder: decoder.parameters.map(({ values }) => values),
-    critic: view.critic ? critic() : null,
+    discriminator: view.discriminator ? discriminatorOverPlane() : null,
   };
   moments = [];
   reported = performance.now();
@@ -119,9 +119,9 @@ function report() {
 }
 
 /** D(z) over the plane as 255 D, the lowest second coordinate first. */
-function critic() {
+function discriminatorOverPlane() {
   const { discriminator, norms } = training.model;
-  const centers = Array.from({ length: CRITIC_GRID }, (_, i) => EXTENT * ((2 * i + 1) / CRITIC_GRID - 1));
+  const centers = Array.from({ length: PLANE_GRID }, (_, i) => EXTENT * ((2 * i + 1) / PLANE_GRID - 1));
   const grid = Float32Array.from(centers.flatMap((second) => centers.flatMap((first) => [first, second])));
   // With batch normalization D has no answer for a point by itself: it gets the company of samples of the prior.
   discriminator.forward(samplePrior(training.prior, 256, randomStream(0)));
