@@ -15,6 +15,8 @@ from aae_utils.seeds import random_stream
 IMAGES = 1000
 MOMENTS = 60
 GRID = 48
+FORMER_NAMES = {"critic": "discriminator"}
+"""What older checkpoints and stored films call a part, and its name now."""
 
 
 class Film:
@@ -83,7 +85,7 @@ class Film:
         """The film as it is stored: tensors, and the names of the losses.
 
         steps (T,), codes (T, N, 2) float16, labels (N,) uint8, losses (T, L), distance (T,), limit (1,), and
-        with a discriminator, discriminator (T, G, G) uint8: 255 D(z) on a square grid from -limit to limit,
+        discriminator (T, G, G) uint8 where the model has one: 255 D(z) on a square grid from -limit to limit,
         rows from the lowest second coordinate up, columns from the lowest first coordinate.
         """
         names = list(self.frames[-1]["losses"])
@@ -97,14 +99,21 @@ class Film:
             "limit": torch.tensor([self.limit]),
         }
         if "discriminator" in self.frames[-1]:
-            tensors["discriminator"] = torch.stack([frame["discriminator"] for frame in self.frames]).view(
-                -1, GRID, GRID
-            )
+            answers = torch.stack([frame["discriminator"] for frame in self.frames])
+            tensors["discriminator"] = answers.view(-1, GRID, GRID)
         return tensors, {"losses": ",".join(names)}
 
 
 def _on_host(frame: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in frame.items()}
+    return {
+        present_name(name): value.cpu() if isinstance(value, Tensor) else value
+        for name, value in frame.items()
+    }
+
+
+def present_name(name: str) -> str:
+    """The name that a part of a film has now, whatever it was called when it was stored."""
+    return FORMER_NAMES.get(name, name)
 
 
 def moments(steps: int) -> tuple[int, ...]:

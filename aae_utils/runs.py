@@ -25,6 +25,7 @@ from aae_utils.checkpoints import sync_folder, whole_file
 from aae_utils.checks import require_number, require_whole
 from aae_utils.descriptions import DescriptionError, difference_of, from_plain, to_plain
 from aae_utils.errors import out_of_memory
+from aae_utils.film import present_name
 from aae_utils.networks import MissingNetwork
 from aae_utils.recipes import Recipe, Setting
 from aae_utils.variants import get_recipe, recipe_names
@@ -171,7 +172,8 @@ class Run:
             raise RunError(f"{self.name} recorded no film: train a recipe with film=True.")
         self._require_weights()
         with safetensors.safe_open(self.folder / FILM, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+            tensors = {present_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata()
 
     def model(self, device: torch.device | str = "cpu") -> nn.Module:
         """The trained model, ready to evaluate; a network that was not kept refuses, by name, to answer."""

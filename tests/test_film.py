@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -136,12 +137,24 @@ def test_filming_changes_nothing():
     assert len(filmed_run.film.frames) == EPOCHS * STEPS + 1
 
 
-def test_a_film_goes_on_from_a_checkpoint_that_was_read_onto_another_device():
-    whole, cut, model = filmed(), Film(validation(), 30), Half()
-    cut.observe(model, {})
+def cut_after_ten_steps() -> dict[str, Any]:
+    film, model = Film(validation(), 30), Half()
+    film.observe(model, {})
     for step in range(1, 11):
-        cut.observe(model, {"loss": torch.tensor(float(step))})
-    state = cut.state_dict()
+        film.observe(model, {"loss": torch.tensor(float(step))})
+    return film.state_dict()
+
+
+def continued(state: dict[str, Any]) -> dict[str, Tensor]:
+    film, model = Film(validation(), 30), Half()
+    film.load_state_dict(state)
+    for step in range(11, 31):
+        film.observe(model, {"loss": torch.tensor(float(step))})
+    return film.tensors()[0]
+
+
+def test_a_film_goes_on_from_a_checkpoint_that_was_read_onto_another_device():
+    state = cut_after_ten_steps()
     moved: list[Tensor] = []
 
     class Elsewhere(Tensor):
@@ -156,12 +169,17 @@ def test_a_film_goes_on_from_a_checkpoint_that_was_read_onto_another_device():
         }
         for frame in state["frames"]
     ]
-    again = Film(validation(), 30)
-    again.load_state_dict(state | {"frames": frames})
+    tensors, expected = continued(state | {"frames": frames}), filmed().tensors()[0]
     assert len(moved) == 2 * len(frames)
-    for step in range(11, 31):
-        again.observe(model, {"loss": torch.tensor(float(step))})
-    tensors, expected = again.tensors()[0], whole.tensors()[0]
     assert all(
         torch.equal(tensors[name].nan_to_num(), value.nan_to_num()) for name, value in expected.items()
     )
+
+
+def test_a_film_goes_on_from_a_checkpoint_with_the_former_name_of_the_discriminator():
+    state = cut_after_ten_steps()
+    for frame in state["frames"]:
+        frame["critic"] = frame.pop("discriminator")
+    tensors, expected = continued(state), filmed().tensors()[0]
+    assert tensors.keys() == expected.keys()
+    assert torch.equal(tensors["discriminator"], expected["discriminator"])

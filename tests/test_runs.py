@@ -198,6 +198,15 @@ def test_the_kept_weights_come_back_and_the_others_are_refused_by_name(name, tmp
             getattr(model, network)(torch.zeros(1, 2))
 
 
+def test_a_stored_film_is_read_by_the_names_of_now(tmp_path):
+    run = write_run(tmp_path, replace(small_recipe("vae-gaussian"), film=True))
+    answers = torch.arange(4, dtype=torch.uint8).view(1, 2, 2)
+    save_file({"critic": answers}, run.folder / FILM, FRAMES[1])
+    tensors, names = run.film()
+    assert tensors.keys() == {"discriminator"} and names == FRAMES[1]
+    assert torch.equal(tensors["discriminator"], answers)
+
+
 def test_parameters_are_kept_in_float16_and_running_statistics_in_full(tmp_path):
     recipe = small_recipe("clustering-16")
     model = small_model(recipe)
